@@ -1,0 +1,1 @@
+"""The thin shell: the only sockets, clocks, threads and file descriptors of the extension."""

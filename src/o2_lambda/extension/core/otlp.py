@@ -1,0 +1,173 @@
+"""OTLP/HTTP payloads: counted, checked and merged without being decoded.
+
+Protobuf: an export request of any signal is `repeated Resource… = 1`, so requests concatenate into one valid request.
+JSON: the arrays under `resourceSpans` (and their like) are spliced. What is counted are spans, data points and log
+records, the units in which a backend reports a partial success.
+"""
+
+from __future__ import annotations
+
+from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, Pairs, get, loads
+from o2_lambda.extension.core.telemetry import members
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+PROTOBUF = "application/x-protobuf"
+JSON = "application/json"
+
+SIGNALS = {"/v1/traces": "traces", "/v1/metrics": "metrics", "/v1/logs": "otlp_logs"}  # request path -> signal
+_ARRAYS = {"traces": "resourceSpans", "metrics": "resourceMetrics", "otlp_logs": "resourceLogs"}
+_SCOPES = {"traces": "scopeSpans", "metrics": "scopeMetrics", "otlp_logs": "scopeLogs"}
+_ITEMS = {"traces": "spans", "metrics": "metrics", "otlp_logs": "logRecords"}
+# Field numbers of the oneof `data` in opentelemetry.proto.metrics.v1.Metric: gauge, sum, (exponential) histogram, summary.
+_POINT_KINDS = frozenset((5, 7, 9, 10, 11))
+_POINT_NAMES = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
+_LENGTH_DELIMITED = 2
+_FIXED_SIZES = {1: 8, 5: 4}  # wire type -> bytes
+_VARINT_BYTES_MAX = 10
+
+
+class OtlpError(ValueError):
+    """The payload is not a valid export request; the sender must not repeat it (400)."""
+
+
+def count(signal: str, content_type: str, body: bytes) -> int:
+    """Spans, data points or log records in an export request. Raises `OtlpError` where its framing is broken."""
+    if content_type == JSON:
+        return _count_json(signal, body)
+    try:
+        return _count_protobuf(signal, body)
+    except IndexError:
+        raise OtlpError("truncated protobuf") from None
+
+
+def json_array(signal: str, body: bytes) -> bytes:
+    """The elements of a JSON request's top array as they stand, without brackets. Raises `OtlpError`."""
+    text = str(body, "latin-1")
+    try:
+        found, _end = members(text, len(text) - len(text.lstrip(" \t\r\n")))
+    except SCAN_ERRORS:
+        raise OtlpError("not a JSON object") from None
+    for key, start, end, value in found:
+        if key == _ARRAYS[signal] and isinstance(value, list):
+            return text[start + 1 : end - 1].strip(" \t\r\n").encode("latin-1")
+    return b""
+
+
+def json_frame(signal: str) -> tuple[bytes, bytes]:
+    """What goes before and after the joined elements of `json_array` to make one request."""
+    return b'{"%s":[' % _ARRAYS[signal].encode(), b"]}"
+
+
+def resource_blocks(body: bytes) -> list[bytes]:
+    """A protobuf request as several: one valid request for each of its resource blocks."""
+    blocks = []
+    index = 0
+    for _number, _start, end in _fields(body, 0, len(body)):
+        blocks.append(body[index:end])
+        index = end
+    return blocks
+
+
+def partial_success(body: bytes) -> tuple[int, str]:
+    """(rejected items, error message) of a protobuf export response. Raises `OtlpError`."""
+    rejected, message = 0, ""
+    try:
+        for number, start, end in _fields(body, 0, len(body)):
+            if number != 1:
+                continue
+            if end > start and body[start] == 0x08:  # field 1, varint: rejected_spans, _data_points, _log_records
+                rejected, _ = _varint(body, start + 1)
+            for text_number, text_start, text_end in _fields(body, start, end):
+                if text_number == 2:  # noqa: PLR2004 - error_message
+                    message = body[text_start:text_end].decode("utf-8", "replace")
+    except IndexError:
+        raise OtlpError("truncated protobuf") from None
+    return rejected, message
+
+
+def _count_json(signal: str, body: bytes) -> int:
+    try:
+        request = loads(str(body, "utf-8").removeprefix("\ufeff"))
+    except SCAN_ERRORS:
+        raise OtlpError("not valid JSON") from None
+    if type(request) is not Pairs:
+        raise OtlpError("not a JSON object")
+    total = 0
+    for resource in _array(get(request, _ARRAYS[signal])):
+        for scope in _array(get(resource, _SCOPES[signal])):
+            items = _array(get(scope, _ITEMS[signal]))
+            if signal != "metrics":
+                total += len(items)
+                continue
+            for metric in items:
+                total += sum(len(_array(get(metric, kind, "dataPoints"))) for kind in _POINT_NAMES)
+    return total
+
+
+def _array(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    if type(value) is not list:
+        raise OtlpError("an array was expected")
+    return value
+
+
+def _count_protobuf(signal: str, body: bytes) -> int:
+    total = 0
+    for number, start, end in _fields(body, 0, len(body)):
+        if number != 1:
+            continue
+        for scope_number, scope_start, scope_end in _fields(body, start, end):
+            if scope_number != 2:  # noqa: PLR2004 - scope_spans, scope_metrics, scope_logs
+                continue
+            for item_number, item_start, item_end in _fields(body, scope_start, scope_end):
+                if item_number != 2:  # noqa: PLR2004 - spans, metrics, log_records
+                    continue
+                total += 1 if signal != "metrics" else _count_points(body, item_start, item_end)
+    return total
+
+
+def _count_points(body: bytes, start: int, end: int) -> int:
+    total = 0
+    for number, data_start, data_end in _fields(body, start, end):
+        if number in _POINT_KINDS:
+            total += sum(1 for point, _start, _end in _fields(body, data_start, data_end) if point == 1)
+    return total
+
+
+def _fields(body: bytes, index: int, end: int) -> list[tuple[int, int, int]]:
+    """The length-delimited fields of a message as (number, start, end); the other wire types are stepped over."""
+    found = []
+    while index < end:
+        tag, index = _varint(body, index)
+        wire = tag & 7
+        if wire == _LENGTH_DELIMITED:
+            size, index = _varint(body, index)
+            found.append((tag >> 3, index, index + size))
+            index += size
+        elif wire == 0:
+            _, index = _varint(body, index)
+        elif wire in _FIXED_SIZES:
+            index += _FIXED_SIZES[wire]
+        else:
+            raise OtlpError("unknown protobuf wire type")
+        if tag >> 3 == 0:
+            raise OtlpError("protobuf field number 0")
+    if index != end:
+        raise OtlpError("truncated protobuf")
+    return found
+
+
+def _varint(body: bytes, index: int) -> tuple[int, int]:
+    value = shift = 0
+    for _ in range(_VARINT_BYTES_MAX):
+        byte = body[index]
+        index += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004 - the continuation bit
+            return value, index
+        shift += 7
+    raise OtlpError("protobuf varint over 10 bytes")

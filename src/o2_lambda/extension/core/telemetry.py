@@ -1,0 +1,419 @@
+"""Telemetry API payloads: find each event, splice our fields in front of it, stitch what Lambda has split.
+
+An event is forwarded byte for byte: its own text is copied, never parsed and serialised again. The payload is looked at
+as Latin-1 text, in which one character is one byte, so that the C scanner of `_json` can run over it and every slice
+encodes back to the bytes that came in.
+
+Rules from the platform (captured from real Lambda):
+- events of one sandbox come in order, and `platform.start` opens an invocation;
+- a record over `maxBytes` is cut over two POSTs: the first ends in a literal `}]`, the second repeats the envelope;
+- a batch that was not answered with 2xx is sent again with the same bytes, on a new connection.
+"""
+
+from __future__ import annotations
+
+from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, get, quote, scan_once, scanstring, skip_space
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+STITCH_TTL_MS = 1000  # [?] how long the second half of a split record may take
+RECORD_BYTES_MAX = 4 * 1024 * 1024  # of a stitched record; Lambda cuts at 1 MiB, so this is several cuts
+RECENT_BODIES_MAX = 64  # remembered for telling re-sent batches; Lambda has one batch in flight
+OWN_TAG = "[o2-lambda-extension]"
+_OWN_PROGRESS = (
+    f'"{OWN_TAG} INFO',
+    f'"{OWN_TAG} DEBUG',
+)  # lines that our own sending makes: forwarding them would loop
+
+_TIME = '{"time":"'
+_FUNCTION = '","type":"function","record":"'
+_SPLIT_TAIL = "}]"  # what Lambda appends to the first half of a split record
+_MS_DIGITS_END = 23  # of 2026-01-01T00:00:00.000Z
+_TIME_LENGTH = 24
+
+
+def epoch_us(time: str) -> int:
+    """Microseconds since 1970 of `2026-01-01T00:00:00.000Z` (any number of fraction digits). Raises ValueError."""
+    year, month, day = int(time[0:4]), int(time[5:7]), int(time[8:10])
+    seconds = int(time[11:13]) * 3600 + int(time[14:16]) * 60 + int(time[17:19])
+    if time[4] + time[7] + time[10] + time[13] + time[16] + time[-1] != "--T::Z" or not 1 <= month <= 12:  # noqa: PLR2004 - months
+        raise ValueError(time)
+    # Days from the civil calendar: years start in March, so that the leap day is the last of its year.
+    year -= month < 3  # noqa: PLR2004 - March
+    days = year * 365 + year // 4 - year // 100 + year // 400 + (153 * ((month + 9) % 12) + 2) // 5 + day - 719469
+    fraction = time[20:-1]
+    return (days * 86400 + seconds) * 1_000_000 + (int((fraction + "000000")[:6]) if fraction else 0)
+
+
+def members(text: str, index: int) -> tuple[list[tuple[str, int, int, Any]], int]:
+    """The members of the JSON object at `index` as (key, value start, value end, value), and the object's end.
+
+    The spans allow a value to be copied as it stands. Raises one of `SCAN_ERRORS` where the text is no object.
+    """
+    found: list[tuple[str, int, int, Any]] = []
+    if text[index] != "{":
+        raise ValueError("not an object")
+    index = skip_space(text, index + 1)
+    if text[index] == "}":
+        return found, index + 1
+    while True:
+        if text[index] != '"':
+            raise ValueError("not a key")
+        key, index = scanstring(text, index + 1, True)  # noqa: FBT003 - strict; the C function takes no keywords
+        index = skip_space(text, index)
+        if text[index] != ":":
+            raise ValueError("no colon")
+        start = skip_space(text, index + 1)
+        value, end = scan_once(text, start)
+        found.append((key, start, end, value))
+        index = skip_space(text, end)
+        if text[index] == "}":
+            return found, index + 1
+        if text[index] != ",":
+            raise ValueError("no comma")
+        index = skip_space(text, index + 1)
+
+
+class Fact:
+    """A platform event that the engine acts on: its type, request id and record (nested `Pairs`)."""
+
+    __slots__ = ("record", "request_id", "type")
+
+    def __init__(self, type_: str, record: Any) -> None:
+        self.type = type_
+        self.record = record
+        self.request_id: str | None = get(record, "requestId")
+
+
+class Parsed:
+    """What one payload gave: events ready to be sent, facts, and counts of what was left out."""
+
+    __slots__ = ("events", "excluded", "facts", "malformed", "urgent")
+
+    def __init__(self) -> None:
+        self.events: list[str] = []  # Latin-1 text of one JSON object each, fields spliced in
+        self.facts: list[Fact] = []
+        self.excluded: dict[str, int] = {}  # reason -> events that were never accepted
+        self.malformed = 0  # of `events`: forwarded as string records
+        self.urgent = False  # carries evidence of a failure: first in the shutdown drain
+
+    def exclude(self, reason: str, count: int = 1) -> None:
+        """Counts events that are not accepted, by reason."""
+        self.excluded[reason] = self.excluded.get(reason, 0) + count
+
+
+class Splicer:
+    """Turns Telemetry API payloads into records for OpenObserve. Owns the order: sequence, current request, split halves.
+
+    `static_fields`: JSON members without braces, for example `"function_name":"f","region":"eu-west-1"`, may be empty.
+    `fields`: which of the optional fields are wanted (see `O2_LOG_FIELDS`).
+    """
+
+    def __init__(
+        self,
+        *,
+        instance_id: str,
+        static_fields: str,
+        types: frozenset[str],
+        fields: frozenset[str],
+        follow_start: bool = True,
+    ) -> None:
+        self._event_id = f',"event_id":"{instance_id}-' if "event_id" in fields else ""
+        self._static = static_fields
+        self._types = types
+        self._fields = fields
+        self._follow_start = follow_start  # False on managed instances, where requests interleave
+        self._sequence = 0
+        self._request_id: str | None = None
+        self._trace_id: str | None = None
+        self._starts = 0
+        self._middle = ""
+        self._second = ""  # the last time stamp's text up to its seconds, and its value
+        self._second_us = 0
+        self._time = ""
+        self._time_us = 0
+        self._recent: list[tuple[int, int, int]] = []
+        self._half = ""  # a split event's text so far, without the tail that Lambda appended
+        self._half_expires_ms = 0
+        self._rebuild_middle()
+
+    @property
+    def half_expires_ms(self) -> int | None:
+        """When the half of a split record is given up (monotonic ms), None where there is none."""
+        return self._half_expires_ms if self._half else None
+
+    @property
+    def half_bytes(self) -> int:
+        """Bytes held of a split record."""
+        return len(self._half)
+
+    def thaw(self, now_ms: int) -> None:
+        """The sandbox woke up: the second half of a split record gets its time anew."""
+        self._half_expires_ms = now_ms + STITCH_TTL_MS
+
+    def begin_invocation(self, request_id: str, trace_id: str | None) -> None:
+        """The INVOKE event names the request: used for log lines as long as no `platform.start` has ever been seen."""
+        if self._starts == 0 and self._follow_start:
+            self._request_id, self._trace_id = request_id, trace_id
+            self._rebuild_middle()
+
+    def feed(self, body: bytes | bytearray, *, now_ms: int, now_us: int, connection: int) -> Parsed:
+        """Splices a payload. Never raises on bad input: what cannot be understood is forwarded as a string record."""
+        parsed = Parsed()
+        text = str(body, "latin-1")
+        checked = body.isascii() or _is_utf8(body)
+        if self._is_resent(text, connection):
+            parsed.exclude("duplicate", max(1, text.count(_TIME)))
+            return parsed
+        index = skip_space(text, 0)
+        if text[index : index + 1] != "[":
+            self._malformed(parsed, text, now_us)
+            return parsed
+        index = skip_space(text, index + 1)
+        if self._half:
+            text, index = self._join_half(parsed, text, index, now_us)
+        size = len(text)
+        while index < size and text[index] != "]":
+            end = self._splice_function(parsed, text, index) if checked else 0
+            if not end:
+                end = self._splice_any(parsed, text, index, now_us, checked=checked)
+            if not end:
+                end = self._resync(parsed, text, index, now_ms, now_us)
+            index = end
+            if index < size and text[index] == ",":
+                index += 1
+            if index < size and text[index] in " \t\r\n":
+                index = skip_space(text, index)
+        return parsed
+
+    def expire_half(self, now_us: int) -> Parsed:
+        """The second half of a split record did not come: the first is forwarded as a string record."""
+        parsed = Parsed()
+        half, self._half = self._half, ""
+        self._malformed(parsed, half, now_us)
+        return parsed
+
+    def _splice_function(self, parsed: Parsed, text: str, start: int) -> int:
+        """The usual event, a function's line as a string, in as few steps as can be. 0 where it is anything else."""
+        if not text.startswith(_TIME, start):
+            return 0
+        time_end = start + len(_TIME) + _TIME_LENGTH
+        if not text.startswith(_FUNCTION, time_end):
+            return 0
+        record = time_end + len(_FUNCTION) - 1
+        try:
+            _, end = scanstring(text, record + 1, True)  # noqa: FBT003 - strict; the C function takes no keywords
+            if text[end] != "}":
+                return 0
+            time = text[start + len(_TIME) : time_end]
+            stamp = self._stamp(time)
+        except SCAN_ERRORS:
+            return 0
+        if "function" not in self._types:
+            parsed.exclude("log_type")
+            return int(end) + 1
+        message = f'"message":{text[record:end]},' if "message" in self._fields else ""
+        parsed.events.append(f"{self._head(stamp)}{self._middle}{message}{text[start + 1 : end + 1]}")
+        return int(end) + 1
+
+    def _splice_any(self, parsed: Parsed, text: str, start: int, now_us: int, *, checked: bool) -> int:
+        """Any well-formed event. 0 where it is not one."""
+        try:
+            found, end = members(text, start)
+            if not checked and not _is_utf8(text[start:end].encode("latin-1")):
+                return 0
+        except SCAN_ERRORS:
+            return 0
+        if not found:
+            self._malformed(parsed, text[start:end], now_us)
+            return end
+        time, type_, record, span = None, None, None, (0, 0)
+        for key, value_start, value_end, value in found:
+            if key == "time":
+                time = value
+            elif key == "type":
+                type_ = value
+            elif key == "record":
+                record, span = value, (value_start, value_end)
+        if not isinstance(type_, str):
+            self._malformed(parsed, text[start:end], now_us)
+            return end
+        stamp = self._stamp_or_now(time, now_us)
+        if type_.startswith("platform."):
+            self._platform(parsed, type_, record, stamp, text[start + 1 : end])
+        else:
+            self._line(parsed, type_, stamp, text, span, text[start + 1 : end])
+        return end
+
+    def _platform(self, parsed: Parsed, type_: str, record: Any, stamp: int, rest: str) -> None:
+        fact = Fact(type_, record)
+        parsed.facts.append(fact)
+        if type_ == "platform.start" and self._follow_start:
+            self._starts += 1
+            self._request_id = fact.request_id
+            self._trace_id = trace_id_of(get(record, "tracing", "value"))
+            self._rebuild_middle()
+        if get(record, "status") in ("failure", "error", "timeout") or type_ == "platform.logsDropped":
+            parsed.urgent = True
+        if "platform" not in self._types:
+            parsed.exclude("log_type")
+            return
+        middle = self._middle
+        if fact.request_id != self._request_id:  # a late report of the invocation before
+            middle = self._middle_for(fact.request_id, None)
+        parsed.events.append(f"{self._head(stamp)}{middle}{rest}")
+
+    def _line(self, parsed: Parsed, type_: str, stamp: int, text: str, span: tuple[int, int], rest: str) -> None:
+        """A log line of the function or an extension: a string, or an object under the JSON log format."""
+        if type_ not in self._types and type_ in ("function", "extension"):  # a type of the future is forwarded
+            parsed.exclude("log_type")
+            return
+        if type_ == "extension" and text.startswith(_OWN_PROGRESS, span[0]):
+            parsed.exclude("own_progress")
+            return
+        middle, lifted = self._middle, ""
+        if text[span[0] : span[0] + 1] == '"':
+            if "message" in self._fields:
+                lifted = f'"message":{text[span[0] : span[1]]},'
+        elif text[span[0] : span[0] + 1] == "{":
+            found, _end = members(text, span[0])
+            for key, start, end, value in found:
+                if key == "message" and "message" in self._fields and isinstance(value, str):
+                    lifted += f'"message":{text[start:end]},'
+                elif key == "level" and "level" in self._fields and isinstance(value, str):
+                    lifted += f'"level":{text[start:end]},'
+                elif key == "requestId" and isinstance(value, str) and value != self._request_id:
+                    middle = self._middle_for(value, None)
+        parsed.events.append(f"{self._head(stamp)}{middle}{lifted}{rest}")
+
+    def _malformed(self, parsed: Parsed, piece: str, now_us: int) -> None:
+        parsed.malformed += 1
+        head = f"{self._head(now_us)}{self._middle}"
+        parsed.events.append(f'{head}"type":"malformed","record":{quote(_readable(piece))}}}')
+
+    def _resync(self, parsed: Parsed, text: str, start: int, now_ms: int, now_us: int) -> int:
+        """The event at `start` is broken: it alone is given up, or kept where it may be half of a split record."""
+        candidate = text.find("," + _TIME, start + 1)
+        while candidate >= 0:
+            try:
+                found, _end = members(text, candidate + 1)
+            except SCAN_ERRORS:
+                found = []
+            if any(key == "type" for key, *_rest in found):
+                self._malformed(parsed, text[start:candidate], now_us)
+                return candidate
+            candidate = text.find("," + _TIME, candidate + 1)
+        piece = text[start:]
+        is_half = piece.endswith(_SPLIT_TAIL) and piece.startswith(_TIME) and '"record":' in piece
+        if is_half and len(piece) <= RECORD_BYTES_MAX:
+            self._half = piece[: -len(_SPLIT_TAIL)]
+            self._half_expires_ms = now_ms + STITCH_TTL_MS
+        else:
+            self._malformed(parsed, piece.removesuffix("]"), now_us)
+        return len(text)
+
+    def _join_half(self, parsed: Parsed, text: str, index: int, now_us: int) -> tuple[str, int]:
+        """Joins the half of a split record with this payload, where it starts with the same envelope."""
+        half, self._half = self._half, ""
+        envelope = half[: half.index('"record":') + len('"record":')]
+        if text.startswith(envelope, index):
+            return half + text[index + len(envelope) :], 0
+        self._malformed(parsed, half, now_us)
+        return text, index
+
+    def _is_resent(self, text: str, connection: int) -> bool:
+        """Whether these very bytes were taken before.
+
+        Lambda re-sends on a new connection, as the one that failed is gone. Equal bytes on the same connection are a
+        burst of equal lines within one millisecond, unless they hold what cannot come twice: a platform event, or two
+        times in a row that would have to run backwards.
+        """
+        key = (len(text), hash(text))
+        for length, digest, seen_on in self._recent:
+            if key == (length, digest) and (connection != seen_on or _cannot_repeat(text)):
+                return True
+        self._recent.append((*key, connection))
+        if len(self._recent) > RECENT_BODIES_MAX:
+            del self._recent[0]
+        return False
+
+    def _head(self, stamp: int) -> str:
+        self._sequence += 1
+        if self._event_id:
+            return f'{{"_timestamp":{stamp}{self._event_id}{self._sequence:08x}"'
+        return f'{{"_timestamp":{stamp}'
+
+    def _stamp(self, time: str) -> int:
+        """Microseconds of an event. Lambda gives milliseconds: lines of one millisecond count on, to keep their order."""
+        if time == self._time:
+            if self._time_us % 1000 != 999:  # noqa: PLR2004 - never into the next millisecond
+                self._time_us += 1
+            return self._time_us
+        if time[:19] != self._second:
+            self._second_us = epoch_us(time[:19] + "Z")
+            self._second = time[:19]
+        if time[19:20] != "." or time[-1] != "Z":
+            raise ValueError(time)
+        micros = int((time[20:-1] + "000")[:6])
+        self._time = time
+        self._time_us = self._second_us + micros
+        return self._time_us
+
+    def _stamp_or_now(self, time: Any, now_us: int) -> int:
+        try:
+            return self._stamp(time)
+        except (ValueError, TypeError, IndexError):
+            return now_us
+
+    def _rebuild_middle(self) -> None:
+        self._middle = self._middle_for(self._request_id, self._trace_id)
+
+    def _middle_for(self, request_id: str | None, trace_id: str | None) -> str:
+        parts = [""]
+        if request_id is not None:
+            parts.append(f'"requestId":{quote(request_id)}')
+        if trace_id is not None and "trace_id" in self._fields:
+            parts.append(f'"trace_id":{quote(trace_id)}')
+        if self._static:
+            parts.append(self._static)
+        if "cold_start" in self._fields and self._follow_start:
+            parts.append('"cold_start":' + ("true" if self._starts <= 1 else "false"))
+        return ",".join(parts) + ","
+
+
+def trace_id_of(header: Any) -> str | None:
+    """The W3C trace id (32 hex digits) of a sampled X-Ray header `Root=1-5759e988-bd86…;Parent=…;Sampled=1`, else None.
+
+    With active tracing off the header says `Sampled=0` and its trace exists nowhere: it would only mislead.
+    """
+    if not isinstance(header, str) or "Sampled=1" not in header:
+        return None
+    root = header.partition("Root=1-")[2].partition(";")[0].replace("-", "")
+    return root if len(root) == 32 else None  # noqa: PLR2004 - 16 bytes as hex
+
+
+def _cannot_repeat(text: str) -> bool:
+    if '"type":"platform.' in text:
+        return True
+    first = text.find(_TIME)
+    last = text.rfind(_TIME)
+    width = len(_TIME) + _TIME_LENGTH
+    return text[first : first + width] != text[last : last + width]
+
+
+def _is_utf8(data: bytes | bytearray) -> bool:
+    try:
+        str(data, "utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _readable(piece: str) -> str:
+    """Latin-1 text of a payload as the text that was meant, for a record made from a broken event."""
+    try:
+        return str(piece.encode("latin-1"), "utf-8")
+    except UnicodeDecodeError:
+        return piece

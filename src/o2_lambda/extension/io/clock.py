@@ -1,0 +1,12 @@
+"""The two clocks."""
+
+from __future__ import annotations
+
+from time import monotonic_ns, time_ns
+
+from o2_lambda.extension.engine import Now
+
+
+def now() -> Now:
+    """The current time."""
+    return Now(monotonic_ns() // 1_000_000, time_ns() // 1_000_000)

@@ -1,0 +1,243 @@
+"""The two local HTTP servers, for telemetry and for OTLP: non-blocking sockets that the loop drives."""
+
+from __future__ import annotations
+
+import zlib
+
+from o2_lambda.extension.core import otlp
+from o2_lambda.extension.core.http1 import HttpError, Parser
+from o2_lambda.extension.core.jsonscan import quote
+from o2_lambda.extension.core.otlp import JSON, PROTOBUF, OtlpError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+    from o2_lambda.extension.core.http1 import Message
+    from o2_lambda.extension.engine import Engine, Now
+
+CONNECTIONS_MAX = 64  # each may hold a body; Lambda and an SDK use one or two
+TELEMETRY_BODY_BYTES_MAX = 8 * 1024 * 1024  # Lambda sends up to twice maxBytes (1 MiB) plus metadata
+OTLP_BODY_BYTES_MAX = 4 * 1024 * 1024  # as it comes in
+OTLP_RAW_BYTES_MAX = 16 * 1024 * 1024  # unpacked
+STALL_MS_MAX = 10_000  # a message that stands still for so long is given up
+PATIENCE_MS = 250  # a message that stands still for so long no longer holds an invocation
+RETRY_AFTER_S = 1
+_RECEIVE_BYTES = 256 * 1024
+_GZIP_WINDOW_BITS = 31
+_PHRASES = {
+    200: "OK",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
+}
+
+
+class Connection:
+    """One client. `number` is unique for the life of the process."""
+
+    __slots__ = ("active_ms", "closing", "is_telemetry", "number", "out", "parser", "sock")
+
+    def __init__(self, sock: socket, number: int, now: Now, *, is_telemetry: bool) -> None:
+        self.sock = sock
+        self.number = number
+        self.is_telemetry = is_telemetry
+        self.active_ms = now.ms
+        self.closing = False
+        self.out = b""
+        self.parser: Parser
+
+
+class Listener:
+    """Accepts clients, parses their requests, answers, and gives the payloads to the engine."""
+
+    def __init__(self, engine: Engine, telemetry_path: str) -> None:
+        self._engine = engine
+        self._telemetry_path = telemetry_path.encode()
+        self._numbers = 0
+        self.connections: dict[int, Connection] = {}
+
+    def accept(self, listening: socket, now: Now, *, is_telemetry: bool) -> Connection | None:
+        """The client that waits; None where it is gone, or where there is no room for another."""
+        try:
+            fd, _address = listening._accept()  # type: ignore[attr-defined] # noqa: SLF001 - what socket.accept wraps
+        except OSError:
+            return None
+        sock = type(listening)(fileno=fd)
+        sock.setblocking(False)
+        if len(self.connections) >= CONNECTIONS_MAX and not self._make_room():
+            sock.close()
+            return None
+        self._numbers += 1
+        connection = Connection(sock, self._numbers, now, is_telemetry=is_telemetry)
+        if is_telemetry:
+            connection.parser = Parser(body_bytes_max=TELEMETRY_BODY_BYTES_MAX, admit=self._admit_telemetry)
+        else:
+            connection.parser = Parser(
+                body_bytes_max=OTLP_BODY_BYTES_MAX, admit=lambda message: self._admit_otlp(connection, message)
+            )
+        self.connections[fd] = connection
+        return connection
+
+    def readable(self, connection: Connection, now: Now, dice: float) -> None:
+        """Takes in what has come and answers what is complete."""
+        try:
+            data = connection.sock.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            connection.closing, connection.out = True, b""
+            return
+        connection.active_ms = now.ms
+        self._engine.ledger.bytes_in += len(data)
+        try:
+            messages = connection.parser.feed(data)
+        except HttpError as error:
+            self._refuse(connection, error)
+            return
+        for message in messages:
+            if not message.keep_alive:
+                connection.closing = True
+            if connection.is_telemetry:
+                # Answer first: Lambda waits for it, and nothing that is wrong with the content is its fault.
+                self._answer(connection, 200, b"", "")
+                self._engine.telemetry(message.body, connection.number, now, dice)
+            else:
+                self._export(connection, message, now)
+
+    def writable(self, connection: Connection) -> None:
+        """Sends what is left of an answer."""
+        try:
+            connection.out = connection.out[connection.sock.send(connection.out) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            connection.closing, connection.out = True, b""
+
+    def close(self, connection: Connection) -> None:
+        """Drops a client."""
+        self.connections.pop(connection.sock.fileno(), None)
+        connection.sock.close()
+
+    def receiving(self, now: Now) -> tuple[bool, int]:
+        """(whether a message is on its way in, bytes held of such messages)."""
+        busy, held = False, 0
+        for connection in self.connections.values():
+            held += connection.parser.bytes_held
+            if not connection.parser.is_idle and now.ms - connection.active_ms < PATIENCE_MS:
+                busy = True
+        return busy, held
+
+    def stalled(self, now: Now) -> list[Connection]:
+        """Clients in the middle of a message that have been silent for too long."""
+        return [
+            connection
+            for connection in self.connections.values()
+            if not connection.parser.is_idle and now.ms - connection.active_ms > STALL_MS_MAX
+        ]
+
+    def _make_room(self) -> bool:
+        """Drops the OTLP client that has been idle for longest; Lambda's own connection is never dropped."""
+        idle = [c for c in self.connections.values() if c.parser.is_idle and not c.is_telemetry]
+        if not idle:
+            return False
+        self.close(min(idle, key=lambda connection: connection.active_ms))
+        return True
+
+    def _admit_telemetry(self, message: Message) -> None:
+        if message.start[1] != self._telemetry_path:
+            raise HttpError(404, "not found")
+        if message.start[0] != b"POST":
+            raise HttpError(405, "use POST")
+
+    def _admit_otlp(self, connection: Connection, message: Message) -> None:
+        path = message.start[1].partition(b"?")[0].decode("latin-1")
+        if path not in otlp.SIGNALS:
+            raise HttpError(404, f"unknown path; the receiver takes {', '.join(otlp.SIGNALS)}")
+        if message.start[0] != b"POST":
+            raise HttpError(405, "use POST")
+        if _content_type(message) not in (PROTOBUF, JSON):
+            raise HttpError(415, f"Content-Type must be {PROTOBUF} or {JSON}")
+        if (message.header(b"content-encoding") or b"identity").lower() not in (b"gzip", b"identity"):
+            raise HttpError(415, "Content-Encoding must be gzip")
+        if (message.header(b"expect") or b"").lower() == b"100-continue":
+            connection.out += b"HTTP/1.1 100 Continue\r\n\r\n"
+            self.writable(connection)
+
+    def _export(self, connection: Connection, message: Message, now: Now) -> None:
+        content_type = _content_type(message)
+        signal = otlp.SIGNALS[message.start[1].partition(b"?")[0].decode("latin-1")]
+        try:
+            body = bytes(message.body)
+            if (message.header(b"content-encoding") or b"").lower() == b"gzip":
+                body = _gunzip(body)
+            status = self._engine.export(signal, content_type, body, now)
+        except OtlpError as error:
+            self._answer(connection, 400, _status_body(content_type, 3, str(error)), content_type)
+        except HttpError as error:
+            self._answer(connection, error.status, _status_body(content_type, 3, error.reason), content_type)
+        else:
+            if status == 200:  # noqa: PLR2004 - OK
+                # An empty export response: zero bytes of protobuf, or its JSON form.
+                success = b'{"partialSuccess":{}}' if content_type == JSON else b""
+                self._answer(connection, 200, success, content_type)
+            else:
+                full = _status_body(content_type, 14, "the buffer is full; try again")
+                self._answer(connection, status, full, content_type, f"Retry-After: {RETRY_AFTER_S}\r\n")
+
+    def _refuse(self, connection: Connection, error: HttpError) -> None:
+        """Answers bytes that are no request here, and closes: where the next one would start is unknown."""
+        connection.closing = True
+        if connection.is_telemetry and error.status == 413:  # noqa: PLR2004 - too large
+            # Any other answer would make Lambda send the same again, for ever.
+            self._engine.telemetry_lost("body_too_large")
+            self._answer(connection, 200, b"", "")
+            return
+        extra = "Allow: POST\r\n" if error.status == 405 else ""  # noqa: PLR2004 - RFC 9110 15.5.6
+        self._answer(connection, error.status, f"{error.reason}\n".encode(), "text/plain", extra)
+
+    def _answer(self, connection: Connection, status: int, body: bytes, content_type: str, extra: str = "") -> None:
+        if content_type:
+            extra += f"Content-Type: {content_type}\r\n"
+        if connection.closing:
+            extra += "Connection: close\r\n"
+        head = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
+        connection.out += head.encode("latin-1") + body
+        self.writable(connection)
+
+
+def _content_type(message: Message) -> str:
+    return (message.header(b"content-type") or b"").partition(b";")[0].strip().lower().decode("latin-1")
+
+
+def _gunzip(body: bytes) -> bytes:
+    """Unpacks within `OTLP_RAW_BYTES_MAX`. Raises HttpError 400 or 413."""
+    unpacked = b""
+    while body:
+        stream = zlib.decompressobj(_GZIP_WINDOW_BITS)
+        try:
+            unpacked += stream.decompress(body, OTLP_RAW_BYTES_MAX + 1 - len(unpacked))
+        except zlib.error:
+            raise HttpError(400, "the body is not gzip") from None
+        if len(unpacked) > OTLP_RAW_BYTES_MAX:
+            raise HttpError(413, f"body over {OTLP_RAW_BYTES_MAX} bytes when unpacked")
+        if not stream.eof:
+            raise HttpError(400, "the gzip stream is cut")
+        body = stream.unused_data
+    return unpacked
+
+
+def _status_body(content_type: str, code: int, message: str) -> bytes:
+    """A google.rpc.Status in the request's own encoding, as OTLP/HTTP asks for."""
+    if content_type == JSON:
+        return f'{{"code":{code},"message":{quote(message)}}}'.encode()
+    text = message.encode()[:127]  # a one-byte length
+    return b"\x08" + bytes((code,)) + b"\x12" + bytes((len(text),)) + text

@@ -1,0 +1,38 @@
+"""The extension's own lines: written straight to standard output, which Lambda carries to CloudWatch."""
+
+from __future__ import annotations
+
+from posix import write
+
+TAG = "[o2-lambda-extension]"
+LEVELS = ("DEBUG", "INFO", "NOTICE", "WARN", "ERROR")
+LINE_LENGTH_MAX = 8 * 1024
+_STDOUT = 1
+_MASK = "***"
+
+_state = {"threshold": LEVELS.index("INFO"), "secrets": ()}  # set once by `configure`, read by every line
+
+
+def configure(level: str, secrets: tuple[str, ...]) -> None:
+    """Sets the level from which lines are printed, and the texts that must never be."""
+    _state["threshold"] = LEVELS.index(level)
+    _state["secrets"] = secrets
+
+
+def mask(text: str) -> str:
+    """The text without any of the configured secrets."""
+    for secret in _state["secrets"]:  # type: ignore[attr-defined] # a tuple of str
+        text = text.replace(secret, _MASK)
+    return text
+
+
+def emit(level: str, text: str) -> None:
+    """Prints one line. With level "" the text stands alone (the ledger's JSON)."""
+    if level and LEVELS.index(level) < _state["threshold"]:  # type: ignore[operator] # an int
+        return
+    line = mask(text).replace("\n", " ")[:LINE_LENGTH_MAX]
+    line = f"{TAG} {level} {line}\n" if level else f"{line}\n"
+    try:
+        write(_STDOUT, line.encode("utf-8", "replace"))
+    except OSError:
+        return  # nobody listens; telling that is impossible, and telemetry goes on

@@ -1,0 +1,207 @@
+"""The loop: one epoll over everything, facts to the engine, its actions performed."""
+
+from __future__ import annotations
+
+from posix import O_CLOEXEC, O_NONBLOCK, pipe2, read, urandom, write
+from select import EPOLLIN, EPOLLOUT, epoll
+
+from o2_lambda import __version__
+from o2_lambda.extension import config as settings
+from o2_lambda.extension.boot import environment
+from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, get, loads
+from o2_lambda.extension.engine import Engine, Sandbox
+from o2_lambda.extension.io import clock, log
+from o2_lambda.extension.io.listener import Listener
+from o2_lambda.extension.io.uplink import Uplink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+    from o2_lambda.extension.boot import Boot
+    from o2_lambda.extension.config import Config
+    from o2_lambda.extension.engine import Now
+    from o2_lambda.extension.io.listener import Connection
+
+STALL_CHECK_MS = 1000  # how often stalled clients are looked for while there are clients
+
+
+class Shell:
+    """Joins engine, listener, uplink and the Extensions API. `run` returns when it is time to exit."""
+
+    def __init__(self, boot: Boot, config: Config) -> None:
+        self._boot = boot
+        self._api = boot.api
+        now = clock.now()
+        self._engine = Engine(config, _sandbox(boot), now)
+        self._listener = Listener(self._engine, boot.telemetry_path)
+        self._wake_read, self._wake_write = pipe2(O_NONBLOCK | O_CLOEXEC)
+        self._uplink = Uplink(config, __version__, lambda: write(self._wake_write, b"\0"))
+        self._epoll = epoll()
+        self._epoll.register(self._wake_read, EPOLLIN)
+        self._listening: dict[int, socket] = {sock.fileno(): sock for sock in boot.otlp}
+        self._telemetry_fd = -1
+        if boot.telemetry is not None:
+            self._telemetry_fd = boot.telemetry.fileno()
+            self._listening[self._telemetry_fd] = boot.telemetry
+        for fd in self._listening:
+            self._epoll.register(fd, EPOLLIN)
+        self._api_fd = -1
+        self._watch_api()
+
+    def run(self) -> None:
+        """Serves until the sandbox is shut down."""
+        engine, uplink = self._engine, self._uplink
+        uplink.start()
+        for url in {str(url): url for url in map(engine.upstream_url, ("logs", "traces"))}.values():
+            uplink.warm(url)
+        timeout_s = 0.0
+        while True:
+            ready = self._epoll.poll(timeout_s)
+            now = clock.now()
+            dice = urandom(1)[0] / 256
+            self._handle(ready, now, dice)
+            receiving, receiving_bytes = self._listener.receiving(now)
+            actions = engine.step(now, dice, receiving=receiving, receiving_bytes=receiving_bytes)
+            if actions.send is not None:
+                uplink.submit(actions.send)
+            if actions.poll_next:
+                self._poll_next()
+            for level, text in engine.lines:
+                log.emit(level, text)
+            engine.lines.clear()
+            if actions.exit:
+                return
+            if self._listener.connections:
+                actions.wake_by(now.ms + STALL_CHECK_MS)
+            timeout_s = -1.0 if actions.wake_ms is None else max(0.0, (actions.wake_ms - clock.now().ms) / 1000)
+
+    def _handle(self, ready: list[tuple[int, int]], now: Now, dice: float) -> None:
+        """Turns what epoll reported into facts: lifecycle events before anything that depends on them."""
+        fds = dict(ready)
+        if self._api_fd in fds:
+            self._read_api(now)
+        if self._wake_read in fds:
+            read(self._wake_read, 64)
+            outcome = self._uplink.collect()
+            if outcome is not None:
+                self._engine.answered(outcome, now, dice)
+        connections = self._listener.connections
+        for fd, events in ready:
+            if fd in self._listening:
+                self._accept(fd, now, dice)
+            elif fd in connections:
+                connection = connections[fd]
+                if events & EPOLLOUT:
+                    self._listener.writable(connection)
+                if events & ~EPOLLOUT:
+                    self._listener.readable(connection, now, dice)
+                self._settle(fd, connection)
+        for connection in self._listener.stalled(now):
+            self._listener.close(connection)
+
+    def _accept(self, fd: int, now: Now, dice: float) -> None:
+        connection = self._listener.accept(self._listening[fd], now, is_telemetry=fd == self._telemetry_fd)
+        if connection is None:
+            return
+        client_fd = connection.sock.fileno()
+        self._epoll.register(client_fd, EPOLLIN)
+        self._listener.readable(connection, now, dice)  # the request is mostly there already
+        self._settle(client_fd, connection)
+
+    def _settle(self, fd: int, connection: Connection) -> None:
+        """After a turn: wait for room to write, or close."""
+        if connection.closing and not connection.out:
+            self._listener.close(connection)
+        elif connection.sock.fileno() >= 0:
+            self._epoll.modify(fd, EPOLLIN | EPOLLOUT if connection.out else EPOLLIN)
+
+    def _watch_api(self) -> None:
+        if self._api.socket is not None:
+            self._api.socket.setblocking(False)
+            self._api_fd = self._api.socket.fileno()
+            self._epoll.register(self._api_fd, EPOLLIN)
+
+    def _poll_next(self) -> None:
+        try:
+            self._api.poll_next()
+        except OSError:
+            self._reconnect()
+
+    def _reconnect(self) -> None:
+        """The connection to the Extensions API broke, which a freeze may do: a new one, and the question again."""
+        self._api.connect()  # closing the old socket takes it out of the epoll
+        self._api.poll_next()
+        self._watch_api()
+
+    def _read_api(self, now: Now) -> None:
+        try:
+            message = self._api.receive_event()
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            if self._api.awaits_event:
+                self._reconnect()
+            return
+        if message is None:
+            return
+        if message.status != 200:  # noqa: PLR2004 - OK
+            reason = bytes(message.body[:200]).decode("utf-8", "replace")
+            raise RuntimeError(f"the Extensions API refused /next with status {message.status}: {reason}")
+        self._engine.next_event(loads(str(message.body, "utf-8")), now)
+
+
+def _sandbox(boot: Boot) -> Sandbox:
+    try:
+        registration = loads(str(boot.registration.body, "utf-8")) if boot.registration else None
+    except SCAN_ERRORS:
+        registration = None
+    return Sandbox(
+        function_name=get(registration, "functionName") or "",
+        function_version=get(registration, "functionVersion") or "",
+        account=get(registration, "accountId") or "",
+        instance_id=urandom(8).hex(),
+        managed=boot.managed,
+        telemetry=boot.subscription is not None and boot.subscription.status == 200,  # noqa: PLR2004 - OK
+    )
+
+
+def run(boot: Boot) -> None:
+    """Loads the settings and serves. Raises ConfigError for a setting that cannot be used."""
+    config = settings.load(environment())
+    log.configure(config.log_level, secrets(config))
+    if config.ca_cert:
+        from o2_lambda.extension.io.tls import check_ca  # noqa: PLC0415 - costly, and only for who sets it
+
+        problem = check_ca(config.ca_cert)
+        if problem:
+            raise settings.ConfigError(problem)
+    _announce(boot, config)
+    Shell(boot, config).run()
+
+
+def secrets(config: Config) -> tuple[str, ...]:
+    """The texts that must never be printed."""
+    values = [config.authorization_header, config.authorization_header.partition(" ")[2].strip()]
+    values += [value for key, value in config.otlp_headers.items() if key != "stream-name"]
+    values += [value.partition(" ")[2].strip() for key, value in config.otlp_headers.items() if key == "authorization"]
+    if config.proxy is not None and config.proxy.userinfo:
+        values += [config.proxy.userinfo, config.proxy.userinfo.partition(":")[2]]
+    return tuple(sorted({value for value in values if value}, key=len, reverse=True))
+
+
+def _announce(boot: Boot, config: Config) -> None:
+    """The lines that users of the reference know, now that there is time to print them."""
+    for level, text in boot.lines:
+        log.emit(level, text)
+    boot.lines.clear()
+    log.emit("NOTICE", f"Extension registered successfully: {config.function_name} (ID: {boot.api.extension_id})")
+    answer = boot.subscription
+    if answer is not None and answer.status == 200 and boot.telemetry is not None:  # noqa: PLR2004 - OK
+        port = boot.telemetry.getsockname()[1]
+        log.emit("NOTICE", f"Successfully subscribed to platform, function and extension telemetry on port {port}")
+    elif answer is not None:
+        reason = bytes(answer.body[:200]).decode("utf-8", "replace")
+        log.emit("WARN", f"Telemetry subscription refused with status {answer.status}: {reason}; OTLP only")
+    for warning in config.warnings:
+        log.emit("WARN", warning)

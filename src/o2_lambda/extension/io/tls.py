@@ -1,0 +1,99 @@
+"""TLS through the C module `_ssl`: the `ssl` package around it costs ten times as much to import.
+
+Imported by the uplink's thread, after the first `/next`.
+"""
+
+from __future__ import annotations
+
+import _ssl
+from posix import environ, stat
+from stat import S_ISDIR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from _socket import socket
+
+# Where systems keep their CA certificates: Amazon Linux and RHEL, Debian, Alpine.
+CA_FILES = ("/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem")
+_TLS_1_2 = 0x0303
+_ALPN = b"\x08http/1.1"
+
+
+class TlsError(OSError):
+    """The CA material cannot be used; the text names the setting."""
+
+
+class Context:
+    """A verifying client context and the sessions that it can resume, per host."""
+
+    def __init__(self, ca_cert: str) -> None:
+        self._context = _ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT)  # noqa: SLF001 - the C type behind ssl.SSLContext
+        self._context.verify_mode = _ssl.CERT_REQUIRED
+        self._context.check_hostname = True
+        self._context.minimum_version = _TLS_1_2
+        self._context._set_alpn_protocols(_ALPN)  # noqa: SLF001 - as above
+        self._sessions: dict[str, Any] = {}
+        _load_ca(self._context, ca_cert)
+
+    def wrap(self, sock: socket, host: str) -> Any:
+        """A TLS connection over a connected socket, handshake done within the socket's timeout. Raises OSError."""
+        session = self._sessions.get(host)
+        tls = self._context._wrap_socket(sock, False, host, owner=None, session=session)  # noqa: FBT003, SLF001 - C signature
+        tls.do_handshake()
+        return tls
+
+    def remember(self, tls: Any, host: str) -> None:
+        """Keeps the session for the next handshake; TLS 1.3 sends it with the first answer, not in the handshake."""
+        if tls.session is not None:
+            self._sessions[host] = tls.session
+
+
+def is_alive(tls: Any) -> bool:
+    """Whether a connection that should be silent is; its socket must not block. Takes in session tickets on the way."""
+    try:
+        tls.read(1)
+    except _ssl.SSLWantReadError:
+        return True
+    except OSError:
+        return False
+    return False  # data that nobody asked for, or the end of the stream
+
+
+def check_ca(ca_cert: str) -> str:
+    """What is wrong with O2_CA_CERT, in one line; empty where nothing is."""
+    if not ca_cert:
+        return ""
+    try:
+        stat(ca_cert)
+    except OSError as error:
+        return (
+            f"O2_CA_CERT {ca_cert!r} cannot be read ({error.strerror}); give the path of a PEM file or a folder of them"
+        )
+    try:
+        _load_ca(_ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT), ca_cert)  # noqa: SLF001 - the C type
+    except TlsError as error:
+        return str(error)
+    return ""
+
+
+def _load_ca(context: Any, ca_cert: str) -> None:
+    if ca_cert:
+        try:
+            if S_ISDIR(stat(ca_cert).st_mode):
+                context.load_verify_locations(None, ca_cert, None)
+            else:
+                context.load_verify_locations(ca_cert, None, None)
+        except OSError:
+            raise TlsError(f"O2_CA_CERT {ca_cert!r} holds no usable certificate; give the path of a PEM file") from None
+        return
+    named = environ.get(b"SSL_CERT_FILE", b"").decode("utf-8", "replace")
+    for path in (named, *CA_FILES):
+        if path:
+            try:
+                context.load_verify_locations(path, None, None)
+            except OSError:
+                continue
+            return
+    context.set_default_verify_paths()

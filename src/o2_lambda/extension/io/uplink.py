@@ -1,0 +1,347 @@
+"""The way to OpenObserve: one thread for all that blocks (DNS, TLS, upload), one keep-alive connection per origin.
+
+The loop hands in one request at a time and gets one outcome back; the thread touches nothing else.
+"""
+
+from __future__ import annotations
+
+import _thread
+from _socket import (
+    AF_UNSPEC,
+    IPPROTO_TCP,
+    SOCK_CLOEXEC,
+    SOCK_STREAM,
+    TCP_NODELAY,
+    TCP_USER_TIMEOUT,
+    gaierror,
+    getaddrinfo,
+    socket,
+)
+from binascii import b2a_base64
+from time import monotonic, time
+
+from o2_lambda.extension.core.http1 import HttpError, Parser
+from o2_lambda.extension.engine import Outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from o2_lambda.extension.config import Config, Url
+    from o2_lambda.extension.core.http1 import Message
+    from o2_lambda.extension.engine import Request
+    from o2_lambda.extension.io.tls import Context
+
+RESPONSE_BYTES_MAX = 1024 * 1024
+# A connection that was idle for longer is not tried again: NAT and balancers forget it, and after a freeze even a
+# proper end may have been missed. Counted in wall-clock time, which goes on while the sandbox is frozen.
+IDLE_REUSE_S_MAX = 20.0
+# Sent bytes that nobody acknowledges for so long mean a dead path, long before a slow server would be suspected.
+UNACKNOWLEDGED_MS_MAX = 2000
+CONNECT_S_MAX = 5.0
+_RECEIVE_BYTES = 65_536
+USER_AGENT = "o2-lambda-extension"
+
+
+class _Socket(socket):
+    """TLS keeps a weak reference to its socket, which the C type alone does not allow."""
+
+    __slots__ = ("__weakref__",)
+
+
+class Connection:
+    """One connection to an origin, through the proxy where there is one."""
+
+    def __init__(self, sock: _Socket, tls: Any) -> None:
+        self._sock = sock
+        self.tls = tls
+        self.used = False
+        self.last_used_s = time()
+
+    def send(self, data: bytes, timeout_s: float) -> None:
+        """Sends all of it. Raises OSError."""
+        self._sock.settimeout(timeout_s)
+        if self.tls is None:
+            self._sock.sendall(data)
+            return
+        view = memoryview(data)
+        while view:
+            view = view[self.tls.write(view) :]
+
+    def receive(self, timeout_s: float) -> bytes:
+        """What has come; empty at the end of the stream. Raises OSError."""
+        self._sock.settimeout(timeout_s)
+        data: bytes = self._sock.recv(_RECEIVE_BYTES) if self.tls is None else self.tls.read(_RECEIVE_BYTES)
+        return data
+
+    def is_reusable(self) -> bool:
+        """Whether a request may be tried on it: not idle for too long, not closed, and silent."""
+        if not 0 <= time() - self.last_used_s <= IDLE_REUSE_S_MAX:
+            return False
+        self._sock.settimeout(0.0)
+        if self.tls is not None:
+            from o2_lambda.extension.io import tls  # noqa: PLC0415 - loaded long ago by whoever made self.tls
+
+            return tls.is_alive(self.tls)
+        try:
+            self._sock.recv(1)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def close(self) -> None:
+        """Drops the connection without ceremony."""
+        self._sock.close()
+
+
+class Uplink:
+    """Runs requests in its thread. `wake` is called from that thread when an outcome waits to be collected."""
+
+    def __init__(self, config: Config, version: str, wake: Callable[[], None]) -> None:
+        self._config = config
+        self._agent = f"{USER_AGENT}/{version}"
+        self._wake = wake
+        self._inbox: list[Request | Url] = []
+        self._outbox: list[Outcome | BaseException] = []
+        self._work = _thread.allocate_lock()
+        self._work.acquire()
+        self._connections: dict[tuple[str, str, int], Connection] = {}
+        self._tls: Context | None = None
+
+    def start(self) -> None:
+        """Starts the thread; it ends with the process."""
+        _thread.start_new_thread(self._serve, ())
+
+    def warm(self, url: Url) -> None:
+        """Opens the connection ahead of need; a failure shows when it is used."""
+        self._put(url)
+
+    def submit(self, request: Request) -> None:
+        """Takes a request; its outcome comes through `collect`."""
+        self._put(request)
+
+    def collect(self) -> Outcome | None:
+        """The outcome that is ready. Raises whatever bug stopped the thread's work."""
+        if not self._outbox:
+            return None
+        outcome = self._outbox.pop(0)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def _put(self, job: Request | Url) -> None:
+        self._inbox.append(job)
+        if self._work.locked():
+            self._work.release()
+
+    def _serve(self) -> None:
+        while True:
+            self._work.acquire()
+            while self._inbox:
+                job = self._inbox.pop(0)
+                try:
+                    if hasattr(job, "batch"):
+                        self._outbox.append(self.exchange(job))
+                        self._wake()
+                    else:
+                        self._try_warm(job)
+                except Exception as error:  # noqa: BLE001 - a bug here must reach the loop, which goes passive
+                    self._outbox.append(error)
+                    self._wake()
+
+    def _try_warm(self, url: Url) -> None:
+        try:
+            self._connect(url, monotonic() + CONNECT_S_MAX)
+        except OSError:
+            return
+
+    def exchange(self, request: Request) -> Outcome:
+        """Sends a request and reads its answer within its timeout. Returns an outcome, whatever the network does."""
+        deadline = monotonic() + request.timeout_ms / 1000
+        data = self._serialize(request)
+        try:
+            connection = self._reusable(request.url)
+            if connection is not None:
+                message = self._roundtrip(connection, data, deadline, fresh=False)
+                if message is not None:
+                    return self._finish(request.url, connection, message, len(data))
+            connection = self._connect(request.url, deadline)
+            message = self._roundtrip(connection, data, deadline, fresh=True)
+            if message is None:
+                raise ConnectionError("closed without an answer")
+            return self._finish(request.url, connection, message, len(data))
+        except (OSError, HttpError) as error:
+            self._forget(request.url)
+            outcome = Outcome(error=describe(error, request.url))
+            outcome.bytes_out = len(data)
+            return outcome
+
+    def _reusable(self, url: Url) -> Connection | None:
+        connection = self._connections.get(url.origin)
+        if connection is not None and connection.is_reusable():
+            return connection
+        self._forget(url)
+        return None
+
+    def _roundtrip(self, connection: Connection, data: bytes, deadline: float, *, fresh: bool) -> Message | None:
+        """The answer, or None where a kept connection turned out to be dead before any byte of an answer."""
+        parser = Parser(body_bytes_max=RESPONSE_BYTES_MAX, response=True)
+        received = False
+        unsent: OSError | None = None
+        try:
+            connection.send(data, _left_s(deadline))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            unsent = error  # a server may refuse early (413) and close: its answer can still be there to read
+        try:
+            while True:
+                chunk = connection.receive(_left_s(deadline))
+                received = received or bool(chunk)
+                messages = parser.feed(chunk) if chunk else [parser.end()]
+                if messages:
+                    message = messages[0]
+                    if message is None:
+                        raise ConnectionError("closed without an answer")
+                    return message
+        except TimeoutError:
+            raise
+        except (OSError, HttpError):
+            if not fresh and not received:
+                connection.close()
+                return None
+            if unsent is not None:
+                raise unsent from None
+            raise
+
+    def _finish(self, url: Url, connection: Connection, message: Message, bytes_out: int) -> Outcome:
+        connection.last_used_s = time()
+        if connection.tls is not None and self._tls is not None:
+            self._tls.remember(connection.tls, url.host)
+        if not message.keep_alive:
+            self._forget(url)
+        outcome = Outcome(status=message.status, body=bytes(message.body), retry_after=message.header(b"retry-after"))
+        outcome.bytes_out = bytes_out
+        return outcome
+
+    def _forget(self, url: Url) -> None:
+        connection = self._connections.pop(url.origin, None)
+        if connection is not None:
+            connection.close()
+
+    def _serialize(self, request: Request) -> bytes:
+        url = request.url
+        target = url.path or "/"
+        fields = [("Host", url.authority), ("User-Agent", self._agent), *request.headers]
+        proxy = self._config.proxy
+        if proxy is not None and url.scheme == "http":
+            target = f"http://{url.authority}{target}"
+            fields += _proxy_fields(proxy)
+        body = request.batch.body
+        fields.append(("Content-Length", str(len(body))))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+        return f"POST {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
+
+    def _connect(self, url: Url, deadline: float) -> Connection:
+        self._forget(url)
+        proxy = self._config.proxy
+        sock = _open(proxy or url, min(deadline, monotonic() + CONNECT_S_MAX))
+        try:
+            tls = None
+            if url.scheme == "https":
+                if proxy is not None:
+                    _tunnel(sock, proxy, url, deadline)
+                tls = self._context().wrap(_timed(sock, deadline), url.host)
+        except (OSError, HttpError):
+            sock.close()
+            raise
+        connection = self._connections[url.origin] = Connection(sock, tls)
+        return connection
+
+    def _context(self) -> Context:
+        if self._tls is None:
+            from o2_lambda.extension.io.tls import Context  # noqa: PLC0415 - costly, not needed for http:// endpoints
+
+            self._tls = Context(self._config.ca_cert)
+        return self._tls
+
+
+def _left_s(deadline: float) -> float:
+    left = deadline - monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+def _timed(sock: _Socket, deadline: float) -> _Socket:
+    sock.settimeout(_left_s(deadline))
+    return sock
+
+
+def _open(url: Url, deadline: float) -> _Socket:
+    """A TCP connection to the first address that takes it."""
+    failure: OSError = OSError("no address")
+    for family, kind, protocol, _name, address in getaddrinfo(url.host, url.port, AF_UNSPEC, SOCK_STREAM):
+        sock = _Socket(family, kind | SOCK_CLOEXEC, protocol)
+        try:
+            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            sock.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS_MAX)
+            _timed(sock, deadline).connect(address)
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise failure
+
+
+def _proxy_fields(proxy: Url) -> list[tuple[str, str]]:
+    if not proxy.userinfo:
+        return []
+    user = proxy.userinfo.encode()
+    return [("Proxy-Authorization", f"Basic {b2a_base64(_unquote(user), newline=False).decode()}")]
+
+
+def _unquote(data: bytes) -> bytes:
+    """Percent-decoding of the credentials in a proxy's URL."""
+    first, *rest = data.split(b"%")
+    decoded = first
+    for part in rest:
+        try:
+            decoded += bytes((int(part[:2], 16),)) + part[2:]
+        except ValueError:
+            decoded += b"%" + part
+    return decoded
+
+
+def _tunnel(sock: _Socket, proxy: Url, url: Url, deadline: float) -> None:
+    target = f"{url.host}:{url.port}"
+    fields = "".join(f"{name}: {value}\r\n" for name, value in _proxy_fields(proxy))
+    _timed(sock, deadline).sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n".encode("latin-1"))
+    head = b""
+    while b"\r\n\r\n" not in head:
+        data = _timed(sock, deadline).recv(1)  # byte by byte: what follows the head belongs to TLS
+        if not data or len(head) > RESPONSE_BYTES_MAX:
+            raise ConnectionError("O2_PROXY closed the connection")
+        head += data
+    if b" 200" not in head[:13]:
+        status = head.partition(b"\r\n")[0][9:60].decode("latin-1")
+        raise ConnectionError(f"O2_PROXY refused the tunnel: {status}")
+
+
+def describe(error: Exception, url: Url) -> str:
+    """A failure of the way to `url` in a few words for the log."""
+    where = f"{url.host}:{url.port}"
+    if isinstance(error, gaierror):
+        return f"{where}: host name cannot be resolved"
+    if isinstance(error, TimeoutError):
+        return f"{where}: timed out"
+    message = getattr(error, "verify_message", None)
+    if message:
+        return f"{where}: certificate refused: {message}"
+    if isinstance(error, HttpError):
+        return f"{where}: not an HTTP answer: {error.reason}"
+    return f"{where}: {error.strerror or error}" if isinstance(error, OSError) else f"{where}: {error}"
