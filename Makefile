@@ -1,0 +1,78 @@
+# Two commands matter: `make demo` shows the product, `make test` proves it. Both set up what they need by themselves.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+BIN := .venv/bin
+INSTALLED := .venv/project.stamp
+ARGS ?=
+
+# Two workers; tests that measure time or take the machine's resources carry xdist_group("serial") and share one.
+PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
+
+.PHONY: help
+help: ## Print this help (the default)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(INSTALLED) ## Run a function, the extension and a backend on this machine, and show what arrives
+	$(BIN)/o2-lambda demo $(ARGS)
+
+.PHONY: test
+test: lint rie node ## Lint, type-check and run every test
+	$(PYTEST) $(ARGS)
+
+.PHONY: unit
+unit: $(INSTALLED) ## Run only the tests without sockets and processes
+	$(BIN)/pytest tests/unit tests/property tests/test_tidy.py $(ARGS)
+
+.PHONY: lint
+lint: $(INSTALLED) ## Check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(INSTALLED) ## Repair what can be repaired of style and format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: bench
+bench: $(INSTALLED) ## Measure start-up, memory and throughput
+	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: settings
+settings: $(INSTALLED) ## Write the table of settings into README.md
+	$(BIN)/python scripts/write_settings.py
+
+.PHONY: lock
+lock: ## Resolve the dependencies anew (ARGS=--upgrade: to the newest versions)
+	scripts/lock $(ARGS)
+
+.PHONY: venv
+venv: $(INSTALLED) ## Create .venv with the locked dependencies and this project
+
+.PHONY: node
+node: ## Install the Node.js clients of the conformance tests, where there is Node.js
+	@scripts/setup-node
+
+.PHONY: rie
+rie: $(INSTALLED) ## Fetch AWS's Runtime Interface Emulator for the conformance tests
+	@scripts/setup-rie
+
+.PHONY: clean
+clean: ## Remove everything that was installed, built or cached here
+	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist target
+	rm -rf tests/conformance/node/node_modules
+	find src tests bench examples scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/deps.stamp: requirements.lock
+	@scripts/setup-venv
+	@touch $@
+
+# Offline and reproducible: the build backend comes from the lock too.
+$(INSTALLED): .venv/deps.stamp pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
