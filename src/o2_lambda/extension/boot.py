@@ -35,7 +35,6 @@ TOKEN_BYTES = 16  # of the telemetry path: nobody else in the sandbox can guess 
 HOSTS_FILE = "/etc/hosts"
 TELEMETRY_HOST = b"sandbox.localdomain"
 _MANAGED = b"lambda-managed-instances"
-_LOG_TYPES = (b"platform", b"function", b"extension")
 
 
 class Boot:
@@ -129,12 +128,13 @@ def register(boot: Boot) -> None:
 
 
 def _refuse_bad_settings(boot: Boot) -> None:
-    """O2_STRICT: a bad setting fails the function's init instead of turning telemetry off. Allowed before `/next` only."""
-    from o2_lambda.extension import config  # noqa: PLC0415 - before `/next` only where the customer asks for it
+    """O2_STRICT: a bad setting fails the function's init, which is possible before `/next` only."""
+    from o2_lambda.extension.config import load  # noqa: PLC0415 - before `/next` only where the customer asks for it
+    from o2_lambda.extension.core.url import ConfigError  # noqa: PLC0415 - as above
 
     try:
-        config.load(environment())
-    except config.ConfigError as error:
+        load(environment())
+    except ConfigError as error:
         boot.lines.append(("ERROR", f"Configuration error: {error}"))
         _print(boot)
         boot.api.report_init_error("Extension.ConfigurationError")

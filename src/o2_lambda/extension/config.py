@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from o2_lambda.extension.core.flush import AUTO, STRATEGIES
+from o2_lambda.extension.core.url import ConfigError, Url, parse_url, printable, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ LOG_FIELDS = (
 LEVELS = ("DEBUG", "INFO", "NOTICE", "WARN", "ERROR")
 OTLP_PORT = 4318
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]", "::1", "0.0.0.0", "sandbox", "sandbox.localdomain")  # noqa: S104 - told apart, not bound
-
-
-class ConfigError(ValueError):
-    """A setting that cannot be used; the message names it, says what is wrong and what to do."""
 
 
 class Setting:
@@ -77,8 +74,8 @@ SETTINGS = (
     Setting(
         "O2_BATCH_SIZE",
         "integer",
-        1500,
-        "Most log events in one request; 1 MiB before compression also ends one.",
+        5000,
+        "Most log events in one request; 4 MiB before or 1 MiB after compression also end one.",
         low=1,
         high=100_000,
     ),
@@ -164,58 +161,6 @@ _HEADERS_KEPT_BACK = (
 _LEVEL_NAMES = {"TRACE": "DEBUG", "WARNING": "WARN", "CRITICAL": "ERROR", "FATAL": "ERROR", "OFF": "ERROR"}
 
 
-class Url:
-    """An http or https URL taken apart; `path` has no trailing slash."""
-
-    __slots__ = ("host", "path", "port", "scheme", "userinfo")
-
-    def __init__(self, scheme: str, host: str, port: int, path: str, userinfo: str) -> None:
-        self.scheme = scheme
-        self.host = host
-        self.port = port
-        self.path = path
-        self.userinfo = userinfo
-
-    @property
-    def origin(self) -> tuple[str, str, int]:
-        """What a connection is made to."""
-        return self.scheme, self.host, self.port
-
-    @property
-    def authority(self) -> str:
-        """Host and port as in a Host header."""
-        default = 443 if self.scheme == "https" else 80
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == default else f"{host}:{self.port}"
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.authority}{self.path}"
-
-
-def parse_url(name: str, value: str) -> Url:
-    """`value` as a Url. Raises ConfigError in words that name the setting."""
-    scheme, found, rest = value.partition("://")
-    scheme = scheme.lower()
-    if not found or scheme not in ("http", "https"):
-        raise ConfigError(f"{name} must start with https:// or http://, got {_shown(value)}")
-    authority, slash, path = rest.partition("/")
-    if "?" in rest or "#" in rest:
-        raise ConfigError(f"{name} must not have a query or fragment, got {_shown(value)}")
-    userinfo, _, hostport = authority.rpartition("@")
-    host, port = hostport, ""
-    if hostport.startswith("["):
-        host, _, port = hostport[1:].partition("]")
-        port = port.removeprefix(":")
-    elif ":" in hostport:
-        host, _, port = hostport.rpartition(":")
-    if not host or not _printable(authority + path):
-        raise ConfigError(f"{name} has no usable host name, got {_shown(value)}")
-    if port and not (port.isdigit() and len(port) <= 5 and 0 < int(port) < 65_536):  # noqa: PLR2004 - ports
-        raise ConfigError(f"{name} has an unusable port {port!r}; use a number from 1 to 65535")
-    number = int(port) if port else {"https": 443, "http": 80}[scheme]
-    return Url(scheme, host.lower(), number, (slash + path).rstrip("/"), userinfo)
-
-
 class Config:
     """The checked settings. Build it with `load`; every setting is an attribute in lower case without `O2_`."""
 
@@ -283,29 +228,29 @@ def _convert(setting: Setting, raw: str) -> Any:
         return _integer(setting, raw)
     if setting.kind == "boolean":
         if raw.lower() not in _TRUE + _FALSE:
-            raise ConfigError(f"{setting.name} must be true or false, got {_shown(raw)}")
+            raise ConfigError(f"{setting.name} must be true or false, got {shown(raw)}")
         return raw.lower() in _TRUE
     if setting.kind == "choice":
         word = _level(raw) if setting.choices is LEVELS else raw.lower()
         if word not in setting.choices:
-            raise ConfigError(f"{setting.name} must be one of {', '.join(setting.choices)}, got {_shown(raw)}")
+            raise ConfigError(f"{setting.name} must be one of {', '.join(setting.choices)}, got {shown(raw)}")
         return word
     if setting.kind == "list":
         words = frozenset(word.strip() for word in raw.split(",") if word.strip())
         for word in sorted(words):
             if word not in setting.choices:
-                raise ConfigError(f"{setting.name} knows {', '.join(setting.choices)}, not {_shown(word)}")
+                raise ConfigError(f"{setting.name} knows {', '.join(setting.choices)}, not {shown(word)}")
         return words - {"none"}
-    if not _printable(raw):
+    if not printable(raw):
         raise ConfigError(f"{setting.name} contains a control character or one outside ASCII; remove it")
     return parse_url(setting.name, raw) if setting.kind == "url" else raw
 
 
 def _integer(setting: Setting, raw: str) -> int:
     if not (raw.isascii() and raw.removeprefix("-").isdigit()):
-        raise ConfigError(f"{setting.name} must be a whole number, got {_shown(raw)}")
+        raise ConfigError(f"{setting.name} must be a whole number, got {shown(raw)}")
     if len(raw) > 12 or not setting.low <= int(raw) <= setting.high:  # noqa: PLR2004 - far beyond every bound
-        raise ConfigError(f"{setting.name} must be from {setting.low} to {setting.high}, got {_shown(raw)}")
+        raise ConfigError(f"{setting.name} must be from {setting.low} to {setting.high}, got {shown(raw)}")
     return int(raw)
 
 
@@ -316,7 +261,7 @@ def _check(config: Config) -> None:
         raise ConfigError("O2_AUTHORIZATION_HEADER must be 'Basic <base64 of user:secret>'; it has another form")
     for name, value in (("O2_ORGANIZATION_ID", config.organization_id), ("O2_STREAM", config.stream)):
         if not _is_segment(value):
-            raise ConfigError(f"{name} must be letters, digits and . _ - : only, got {_shown(value)}")
+            raise ConfigError(f"{name} must be letters, digits and . _ - : only, got {shown(value)}")
     if config.endpoint.userinfo:
         raise ConfigError("O2_ENDPOINT must not contain credentials; put them into O2_AUTHORIZATION_HEADER")
     if config.proxy is not None and config.proxy.scheme != "http":
@@ -355,7 +300,7 @@ def _find_otlp_upstream(config: Config, environ: Mapping[str, str]) -> None:
     for item in environ.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(","):
         key, found, value = item.partition("=")
         key = key.strip().lower()
-        if named is not None and found and key not in _HEADERS_KEPT_BACK and _is_segment(key) and _printable(value):
+        if named is not None and found and key not in _HEADERS_KEPT_BACK and _is_segment(key) and printable(value):
             config.otlp_headers[key] = value.strip().replace("%20", " ")
 
 
@@ -379,26 +324,17 @@ def _is_segment(value: str) -> bool:
     return bool(value) and all(char.isascii() and (char.isalnum() or char in "._-:") for char in value)
 
 
-def _printable(value: str) -> bool:
-    return value.isascii() and value.isprintable()
-
-
 def _level(raw: str) -> str:
     return _LEVEL_NAMES.get(raw.upper(), raw.upper())
-
-
-SHOWN_LENGTH_MAX = 60  # of a bad value in an error line
-
-
-def _shown(value: str) -> str:
-    return repr(value if len(value) <= SHOWN_LENGTH_MAX else value[:SHOWN_LENGTH_MAX] + "…")
 
 
 def settings_table() -> str:
     """The settings as a Markdown table, for the README."""
     lines = ["| Setting | Default | Meaning |", "|---|---|---|"]
-    for setting in SETTINGS:
-        lines.append(f"| `{setting.name}` | {_default_shown(setting)} | {setting.doc}{_choices_shown(setting)} |")
+    lines += [
+        f"| `{setting.name}` | {_default_shown(setting)} | {setting.doc}{_choices_shown(setting)} |"
+        for setting in SETTINGS
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -417,7 +353,7 @@ def _default_shown(setting: Setting) -> str:
     if setting.kind == "list" and setting.default == ",".join(c for c in setting.choices if c != "none"):
         return "all"
     text = str(setting.default).lower() if setting.kind == "boolean" else str(setting.default)
-    return f"`{text}`" if text else "–"
+    return f"`{text}`" if text else "-"
 
 
 def _choices_shown(setting: Setting) -> str:

@@ -1,4 +1,4 @@
-"""Entry of the executable: no argument runs the extension, `--health-check`, `--help` and `--version` serve a person."""
+"""Entry of the executable: without an argument it is the extension; `--health-check` and its like serve a person."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from time import sleep
 
 from o2_lambda.extension.boot import register
-from o2_lambda.extension.config import ConfigError
+from o2_lambda.extension.core.url import ConfigError
 from o2_lambda.extension.io import log
 
 TYPE_CHECKING = False
@@ -50,11 +50,11 @@ def _poll_once(boot: Boot) -> bool:
             message = api.receive_event()
         if message.status != 200:  # noqa: PLR2004 - OK
             raise ConnectionError(message.status)
-        return b'"SHUTDOWN"' in message.body
     except OSError:
         api.socket, api.awaits_event = None, False
         sleep(RECONNECT_PAUSE_S)
         return False
+    return b'"SHUTDOWN"' in message.body
 
 
 def describe(error: BaseException) -> str:

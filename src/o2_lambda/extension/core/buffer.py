@@ -1,4 +1,4 @@
-"""The buffer: per stream an open batch and a queue of sealed ones, bounded in bytes. A batch leaves on a verdict only."""
+"""The buffer: per stream an open batch and a queue of sealed ones, bounded in bytes. Only a verdict takes one out."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Buffer:
 
     def items_held(self, signal: str) -> int:
         """Items of a signal that wait or are in flight."""
-        batches = [*self._sealed, *self._open.values()]
-        return sum(batch.count for batch in batches if batch.stream[0] == signal)
+        sealed = sum(batch.count for batch in self._sealed if batch.stream[0] == signal)
+        return sealed + sum(batch.count for batch in self._open.values() if batch.stream[0] == signal)
 
     def room(self, stream: Stream) -> int:
         """How many items still fit into the stream's open batch."""
@@ -50,7 +50,7 @@ class Buffer:
             batch = self._open[stream] = OpenBatch(stream, now_ms)
         batch.add(items, count, now_ms)
         batch.urgent = batch.urgent or urgent
-        if batch.count >= self._batch_items_max or batch.raw_bytes >= RAW_BYTES_MAX:
+        if batch.count >= self._batch_items_max or batch.is_full:
             self.seal(stream)
 
     def seal(self, stream: Stream) -> None:

@@ -21,8 +21,8 @@ DEADLINE_MARGIN_MS = 200  # `/next` is asked for at least this long before the f
 class RateGauge:
     """Counts invocations over the last five minutes and picks the strategy for *auto*.
 
-    It counts what lies in the window instead of dividing by the span between two calls, so that two calls close together
-    are two calls and not a high rate. Memory is bounded: beyond `CONTINUOUS_FROM` only the newest matter.
+    It counts what lies in the window instead of dividing by the span between two calls, so that two calls close
+    together are two calls and not a high rate. Memory is bounded: beyond `CONTINUOUS_FROM` only the newest matter.
     """
 
     def __init__(self) -> None:

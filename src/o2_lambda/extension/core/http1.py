@@ -1,8 +1,8 @@
 """HTTP/1.1 framing for both sides: requests that arrive at the listeners, responses of the Lambda API and the upstream.
 
 A parser is fed bytes in any fragmentation and yields whole messages. Anything that is not a well-formed message within
-the limits raises `HttpError`, never any other exception. Framing follows RFC 9112; where the RFC lets a server be lenient
-about conflicting lengths, this parser refuses (request smuggling).
+the limits raises `HttpError`, never any other exception. Framing follows RFC 9112; where the RFC lets a server be
+lenient about conflicting lengths, this parser refuses (request smuggling).
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Parser:
     def feed(self, data: bytes) -> list[Message]:
         """The messages completed by `data`, in order. Raises `HttpError`; the parser is unusable afterwards."""
         self._buffer += data
-        done = []
+        done: list[Message] = []
         while True:
             if self._message is None and not self._read_head():
                 return done

@@ -1,7 +1,7 @@
 """JSON without the `json` package: its C scanner alone, which is there at no cost (`json` imports `re`: 5 ms).
 
-Objects come out as lists of pairs, never as dicts: the keys are the customer's, and a dict of foreign keys under a known
-hash seed can be made slow on purpose.
+Objects come out as lists of pairs, never as dicts: the keys are the customer's, and a dict of foreign keys under a
+known hash seed can be made slow on purpose.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["SCAN_ERRORS", "Pairs", "get", "loads", "quote", "scan_once", "scanstring", "skip_space"]
+__all__ = ["SCAN_ERRORS", "Pairs", "get", "loads", "members", "quote", "scan_once", "scanstring", "skip_space"]
 
 # What the C scanner raises on bad input: ValueError, StopIteration (no value here), RecursionError (nested too deep);
 # ImportError where the frozen interpreter does not carry json.decoder, the home of JSONDecodeError.
@@ -41,7 +41,7 @@ class _Context:
     memo: dict[str, str] = {}  # noqa: RUF012 - read once by make_scanner
 
 
-scan_once = make_scanner(_Context())
+scan_once = make_scanner(_Context())  # type: ignore[arg-type] # typeshed knows json's own context only
 
 
 def skip_space(text: str, index: int) -> int:
@@ -58,6 +58,35 @@ def loads(text: str) -> Any:
     if skip_space(text, end) != len(text):
         raise ValueError("data after the JSON value")
     return value
+
+
+def members(text: str, index: int) -> tuple[list[tuple[str, int, int, Any]], int]:
+    """The members of the JSON object at `index` as (key, value start, value end, value), and the object's end.
+
+    The spans allow a value to be copied as it stands. Raises one of `SCAN_ERRORS` where the text is no object.
+    """
+    found: list[tuple[str, int, int, Any]] = []
+    if text[index] != "{":
+        raise ValueError("not an object")
+    index = skip_space(text, index + 1)
+    if text[index] == "}":
+        return found, index + 1
+    while True:
+        if text[index] != '"':
+            raise ValueError("not a key")
+        key, index = scanstring(text, index + 1, True)
+        index = skip_space(text, index)
+        if text[index] != ":":
+            raise ValueError("no colon")
+        start = skip_space(text, index + 1)
+        value, end = scan_once(text, start)
+        found.append((key, start, end, value))
+        index = skip_space(text, end)
+        if text[index] == "}":
+            return found, index + 1
+        if text[index] != ",":
+            raise ValueError("no comma")
+        index = skip_space(text, index + 1)
 
 
 def get(value: Any, *path: str) -> Any:

@@ -84,7 +84,7 @@ class Ledger:
         )
 
     def as_json(self) -> str:
-        """The ledger as one line of JSON: `{"ledger":{"logs":{"received":…},…}}`. Signals that were never used are left out."""
+        """The ledger as one line of JSON, `{"ledger":{"logs":{"received":…},…}}`, without signals never used."""
         parts = []
         for signal, account in self.accounts.items():
             if account.received or account.excluded:

@@ -7,8 +7,7 @@ records, the units in which a backend reports a partial success.
 
 from __future__ import annotations
 
-from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, Pairs, get, loads
-from o2_lambda.extension.core.telemetry import members
+from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, Pairs, get, loads, members, skip_space
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,10 +20,11 @@ SIGNALS = {"/v1/traces": "traces", "/v1/metrics": "metrics", "/v1/logs": "otlp_l
 _ARRAYS = {"traces": "resourceSpans", "metrics": "resourceMetrics", "otlp_logs": "resourceLogs"}
 _SCOPES = {"traces": "scopeSpans", "metrics": "scopeMetrics", "otlp_logs": "scopeLogs"}
 _ITEMS = {"traces": "spans", "metrics": "metrics", "otlp_logs": "logRecords"}
-# Field numbers of the oneof `data` in opentelemetry.proto.metrics.v1.Metric: gauge, sum, (exponential) histogram, summary.
+# Fields of the oneof `data` of a Metric: gauge, sum, histogram, exponential histogram, summary.
 _POINT_KINDS = frozenset((5, 7, 9, 10, 11))
 _POINT_NAMES = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
 _LENGTH_DELIMITED = 2
+_FIRST_VARINT = 0x08  # the tag of field 1 as a varint
 _FIXED_SIZES = {1: 8, 5: 4}  # wire type -> bytes
 _VARINT_BYTES_MAX = 10
 
@@ -47,7 +47,7 @@ def json_array(signal: str, body: bytes) -> bytes:
     """The elements of a JSON request's top array as they stand, without brackets. Raises `OtlpError`."""
     text = str(body, "latin-1")
     try:
-        found, _end = members(text, len(text) - len(text.lstrip(" \t\r\n")))
+        found, _end = members(text, skip_space(text, 0))
     except SCAN_ERRORS:
         raise OtlpError("not a JSON object") from None
     for key, start, end, value in found:
@@ -78,7 +78,9 @@ def partial_success(body: bytes) -> tuple[int, str]:
         for number, start, end in _fields(body, 0, len(body)):
             if number != 1:
                 continue
-            if end > start and body[start] == 0x08:  # field 1, varint: rejected_spans, _data_points, _log_records
+            if (
+                end > start and body[start] == _FIRST_VARINT
+            ):  # rejected_spans, rejected_data_points, rejected_log_records
                 rejected, _ = _varint(body, start + 1)
             for text_number, text_start, text_end in _fields(body, start, end):
                 if text_number == 2:  # noqa: PLR2004 - error_message

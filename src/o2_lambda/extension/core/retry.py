@@ -1,4 +1,4 @@
-"""When to try again after a failure: full jitter at first, a growing pause once sending has failed several times in a row.
+"""When to try again after a failure: full jitter at first, a growing pause once sending keeps failing.
 
 One mechanism serves as backoff and as circuit breaker: every failure sets the time before which nothing is sent; from
 `failures_max` failures in a row on the circuit is open, and an open circuit never holds an invocation.

@@ -12,7 +12,8 @@ Rules from the platform (captured from real Lambda):
 
 from __future__ import annotations
 
-from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, get, quote, scan_once, scanstring, skip_space
+from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, get, members, quote, scanstring, skip_space
+from o2_lambda.extension.core.timestamps import epoch_us
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,48 +33,6 @@ _FUNCTION = '","type":"function","record":"'
 _SPLIT_TAIL = "}]"  # what Lambda appends to the first half of a split record
 _MS_DIGITS_END = 23  # of 2026-01-01T00:00:00.000Z
 _TIME_LENGTH = 24
-
-
-def epoch_us(time: str) -> int:
-    """Microseconds since 1970 of `2026-01-01T00:00:00.000Z` (any number of fraction digits). Raises ValueError."""
-    year, month, day = int(time[0:4]), int(time[5:7]), int(time[8:10])
-    seconds = int(time[11:13]) * 3600 + int(time[14:16]) * 60 + int(time[17:19])
-    if time[4] + time[7] + time[10] + time[13] + time[16] + time[-1] != "--T::Z" or not 1 <= month <= 12:  # noqa: PLR2004 - months
-        raise ValueError(time)
-    # Days from the civil calendar: years start in March, so that the leap day is the last of its year.
-    year -= month < 3  # noqa: PLR2004 - March
-    days = year * 365 + year // 4 - year // 100 + year // 400 + (153 * ((month + 9) % 12) + 2) // 5 + day - 719469
-    fraction = time[20:-1]
-    return (days * 86400 + seconds) * 1_000_000 + (int((fraction + "000000")[:6]) if fraction else 0)
-
-
-def members(text: str, index: int) -> tuple[list[tuple[str, int, int, Any]], int]:
-    """The members of the JSON object at `index` as (key, value start, value end, value), and the object's end.
-
-    The spans allow a value to be copied as it stands. Raises one of `SCAN_ERRORS` where the text is no object.
-    """
-    found: list[tuple[str, int, int, Any]] = []
-    if text[index] != "{":
-        raise ValueError("not an object")
-    index = skip_space(text, index + 1)
-    if text[index] == "}":
-        return found, index + 1
-    while True:
-        if text[index] != '"':
-            raise ValueError("not a key")
-        key, index = scanstring(text, index + 1, True)  # noqa: FBT003 - strict; the C function takes no keywords
-        index = skip_space(text, index)
-        if text[index] != ":":
-            raise ValueError("no colon")
-        start = skip_space(text, index + 1)
-        value, end = scan_once(text, start)
-        found.append((key, start, end, value))
-        index = skip_space(text, end)
-        if text[index] == "}":
-            return found, index + 1
-        if text[index] != ",":
-            raise ValueError("no comma")
-        index = skip_space(text, index + 1)
 
 
 class Fact:
@@ -105,7 +64,7 @@ class Parsed:
 
 
 class Splicer:
-    """Turns Telemetry API payloads into records for OpenObserve. Owns the order: sequence, current request, split halves.
+    """Turns Telemetry API payloads into records for OpenObserve. Owns sequence, current request and split halves.
 
     `static_fields`: JSON members without braces, for example `"function_name":"f","region":"eu-west-1"`, may be empty.
     `fields`: which of the optional fields are wanted (see `O2_LOG_FIELDS`).
@@ -204,7 +163,7 @@ class Splicer:
             return 0
         record = time_end + len(_FUNCTION) - 1
         try:
-            _, end = scanstring(text, record + 1, True)  # noqa: FBT003 - strict; the C function takes no keywords
+            _, end = scanstring(text, record + 1, True)
             if text[end] != "}":
                 return 0
             time = text[start + len(_TIME) : time_end]
@@ -346,7 +305,7 @@ class Splicer:
         return f'{{"_timestamp":{stamp}'
 
     def _stamp(self, time: str) -> int:
-        """Microseconds of an event. Lambda gives milliseconds: lines of one millisecond count on, to keep their order."""
+        """Microseconds of an event. Lambda gives milliseconds: lines of one millisecond count on, to keep order."""
         if time == self._time:
             if self._time_us % 1000 != 999:  # noqa: PLR2004 - never into the next millisecond
                 self._time_us += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from o2_lambda.extension.core import otlp
 from o2_lambda.extension.core.batch import LOGS
 from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, Pairs, get, loads
+from o2_lambda.extension.core.timestamps import epoch_us
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def judge(stream: Stream, sent: int, status: int, body: bytes, retry_after: byte
     """The verdict on an HTTP answer to a batch of `sent` items. `retry_after`: that header's value, `now_s`: epoch."""
     detail = body[:DETAIL_LENGTH_MAX].decode("utf-8", "replace").replace("\n", " ").strip()
     if 200 <= status < 300:  # noqa: PLR2004 - success
-        return _judge_logs(sent, body) if stream == LOGS else _judge_otlp(stream, sent, body)
+        return _judge_logs(sent, body) if stream == LOGS else _judge_otlp(sent, body)
     if status in (401, 403):
         return Verdict(CREDENTIALS, f"status_{status}", detail)
     if status >= 500 or status in RETRY_STATUSES:  # noqa: PLR2004 - server errors
@@ -79,7 +80,7 @@ def _judge_logs(sent: int, body: bytes) -> Verdict:
     return Verdict(DELIVERED, str(reason) or "rejected", rejected=min(failed, sent))
 
 
-def _judge_otlp(stream: Stream, sent: int, body: bytes) -> Verdict:
+def _judge_otlp(sent: int, body: bytes) -> Verdict:
     """OTLP's partial success: field 1 of the response, in it 1 = rejected items, 2 = error message."""
     rejected, reason = 0, ""
     try:
@@ -109,8 +110,6 @@ def retry_after_ms(value: bytes | None, now_s: int) -> int:
         return 0
     if value.isdigit():
         return min(int(value[:9]) * 1000, RETRY_AFTER_MS_MAX)
-    from o2_lambda.extension.core.telemetry import epoch_us  # noqa: PLC0415 - a date is rare
-
     months = b"JanFebMarAprMayJunJulAugSepOctNovDec"
     parts = value.split()  # Sun, 06 Nov 1994 08:49:37 GMT
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic_ns, time_ns
 
-from o2_lambda.extension.engine import Now
+from o2_lambda.extension.core.model import Now
 
 
 def now() -> Now:

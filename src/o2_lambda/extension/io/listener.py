@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from _socket import socket
 
     from o2_lambda.extension.core.http1 import Message
-    from o2_lambda.extension.engine import Engine, Now
+    from o2_lambda.extension.core.model import Now
+    from o2_lambda.extension.engine import Engine
 
 CONNECTIONS_MAX = 64  # each may hold a body; Lambda and an SDK use one or two
 TELEMETRY_BODY_BYTES_MAX = 8 * 1024 * 1024  # Lambda sends up to twice maxBytes (1 MiB) plus metadata
@@ -85,7 +86,7 @@ class Listener:
         self.connections[fd] = connection
         return connection
 
-    def readable(self, connection: Connection, now: Now, dice: float) -> None:
+    def readable(self, connection: Connection, now: Now) -> None:
         """Takes in what has come and answers what is complete."""
         try:
             data = connection.sock.recv(_RECEIVE_BYTES)
@@ -109,7 +110,7 @@ class Listener:
             if connection.is_telemetry:
                 # Answer first: Lambda waits for it, and nothing that is wrong with the content is its fault.
                 self._answer(connection, 200, b"", "")
-                self._engine.telemetry(message.body, connection.number, now, dice)
+                self._engine.telemetry(message.body, connection.number, now)
             else:
                 self._export(connection, message, now)
 

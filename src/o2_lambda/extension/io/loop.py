@@ -9,7 +9,9 @@ from o2_lambda import __version__
 from o2_lambda.extension import config as settings
 from o2_lambda.extension.boot import environment
 from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, get, loads
-from o2_lambda.extension.engine import Engine, Sandbox
+from o2_lambda.extension.core.model import Sandbox
+from o2_lambda.extension.core.url import ConfigError
+from o2_lambda.extension.engine import Engine
 from o2_lambda.extension.io import clock, log
 from o2_lambda.extension.io.listener import Listener
 from o2_lambda.extension.io.uplink import Uplink
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from o2_lambda.extension.boot import Boot
     from o2_lambda.extension.config import Config
-    from o2_lambda.extension.engine import Now
+    from o2_lambda.extension.core.model import Now
     from o2_lambda.extension.io.listener import Connection
 
 STALL_CHECK_MS = 1000  # how often stalled clients are looked for while there are clients
@@ -53,7 +55,7 @@ class Shell:
         """Serves until the sandbox is shut down."""
         engine, uplink = self._engine, self._uplink
         uplink.start()
-        for url in {str(url): url for url in map(engine.upstream_url, ("logs", "traces"))}.values():
+        for url in {str(url): url for url in map(engine.sender.upstream_url, ("logs", "traces"))}.values():
             uplink.warm(url)
         timeout_s = 0.0
         while True:
@@ -67,9 +69,8 @@ class Shell:
                 uplink.submit(actions.send)
             if actions.poll_next:
                 self._poll_next()
-            for level, text in engine.lines:
+            for level, text in engine.lines.take():
                 log.emit(level, text)
-            engine.lines.clear()
             if actions.exit:
                 return
             if self._listener.connections:
@@ -79,7 +80,7 @@ class Shell:
     def _handle(self, ready: list[tuple[int, int]], now: Now, dice: float) -> None:
         """Turns what epoll reported into facts: lifecycle events before anything that depends on them."""
         fds = dict(ready)
-        if self._api_fd in fds:
+        if self._api_fd in fds or self._api.has_event:
             self._read_api(now)
         if self._wake_read in fds:
             read(self._wake_read, 64)
@@ -89,24 +90,24 @@ class Shell:
         connections = self._listener.connections
         for fd, events in ready:
             if fd in self._listening:
-                self._accept(fd, now, dice)
+                self._accept(fd, now)
             elif fd in connections:
                 connection = connections[fd]
                 if events & EPOLLOUT:
                     self._listener.writable(connection)
                 if events & ~EPOLLOUT:
-                    self._listener.readable(connection, now, dice)
+                    self._listener.readable(connection, now)
                 self._settle(fd, connection)
         for connection in self._listener.stalled(now):
             self._listener.close(connection)
 
-    def _accept(self, fd: int, now: Now, dice: float) -> None:
+    def _accept(self, fd: int, now: Now) -> None:
         connection = self._listener.accept(self._listening[fd], now, is_telemetry=fd == self._telemetry_fd)
         if connection is None:
             return
         client_fd = connection.sock.fileno()
         self._epoll.register(client_fd, EPOLLIN)
-        self._listener.readable(connection, now, dice)  # the request is mostly there already
+        self._listener.readable(connection, now)  # the request is mostly there already
         self._settle(client_fd, connection)
 
     def _settle(self, fd: int, connection: Connection) -> None:
@@ -175,7 +176,7 @@ def run(boot: Boot) -> None:
 
         problem = check_ca(config.ca_cert)
         if problem:
-            raise settings.ConfigError(problem)
+            raise ConfigError(problem)
     _announce(boot, config)
     Shell(boot, config).run()
 

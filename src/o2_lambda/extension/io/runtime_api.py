@@ -27,6 +27,7 @@ class RuntimeApi:
         self.extension_id = ""
         self.awaits_event = False  # a `/next` is on the wire and has not been answered
         self._parser = Parser(body_bytes_max=RESPONSE_BYTES_MAX, response=True)
+        self._received: list[Message] = []  # answers read but not asked for yet: an event can follow the subscription's
 
     def connect(self) -> None:
         """Opens the connection anew; what was outstanding on the old one is lost."""
@@ -36,7 +37,13 @@ class RuntimeApi:
         sock.connect(self._target)
         sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         self.socket = sock
+        self._received.clear()
         self._parser = Parser(body_bytes_max=RESPONSE_BYTES_MAX, response=True)
+
+    @property
+    def has_event(self) -> bool:
+        """An event has been read already: nothing will become readable for it."""
+        return bool(self._received)
 
     @property
     def local_host(self) -> str:
@@ -69,21 +76,16 @@ class RuntimeApi:
         self._call("POST", f"{_EXTENSION}/init/error", fields, "{}")
 
     def receive_event(self) -> Message | None:
-        """Reads what is there; the event once it is complete. Blocks only if the socket does.
+        """The event, once it is complete. Blocks only if the socket does.
 
         Raises ConnectionError where the connection is gone, BlockingIOError where nothing was there.
         """
-        data = self._connected().recv(_RECEIVE_BYTES)
-        if not data:
-            raise ConnectionError("the Extensions API closed the connection")
-        try:
-            messages = self._parser.feed(data)
-        except HttpError as error:
-            raise ConnectionError(f"the Extensions API sent no HTTP: {error.reason}") from None
-        if not messages:
+        if not self._received:
+            self._read()
+        if not self._received:
             return None
         self.awaits_event = False
-        return messages[0]
+        return self._received.pop(0)
 
     def _identity(self) -> str:
         return f"Lambda-Extension-Identifier: {self.extension_id}\r\n"
@@ -99,16 +101,18 @@ class RuntimeApi:
         self._connected().sendall(f"{head}\r\n{body}".encode("latin-1"))
 
     def _receive(self) -> Message:
-        while True:
-            data = self._connected().recv(_RECEIVE_BYTES)
-            if not data:
-                raise ConnectionError("the Extensions API closed the connection")
-            try:
-                messages = self._parser.feed(data)
-            except HttpError as error:
-                raise ConnectionError(f"the Extensions API sent no HTTP: {error.reason}") from None
-            if messages:
-                return messages[0]
+        while not self._received:
+            self._read()
+        return self._received.pop(0)
+
+    def _read(self) -> None:
+        data = self._connected().recv(_RECEIVE_BYTES)
+        if not data:
+            raise ConnectionError("the Extensions API closed the connection")
+        try:
+            self._received += self._parser.feed(data)
+        except HttpError as error:
+            raise ConnectionError(f"the Extensions API sent no HTTP: {error.reason}") from None
 
     def _connected(self) -> socket:
         if self.socket is None:

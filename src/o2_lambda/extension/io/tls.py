@@ -11,9 +11,8 @@ from stat import S_ISDIR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from _socket import socket
+    from typing import Any
 
 # Where systems keep their CA certificates: Amazon Linux and RHEL, Debian, Alpine.
 CA_FILES = ("/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem")
@@ -29,18 +28,19 @@ class Context:
     """A verifying client context and the sessions that it can resume, per host."""
 
     def __init__(self, ca_cert: str) -> None:
-        self._context = _ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT)  # noqa: SLF001 - the C type behind ssl.SSLContext
-        self._context.verify_mode = _ssl.CERT_REQUIRED
-        self._context.check_hostname = True
-        self._context.minimum_version = _TLS_1_2
-        self._context._set_alpn_protocols(_ALPN)  # noqa: SLF001 - as above
+        context: Any = _ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT)  # noqa: SLF001 - the C type behind ssl.SSLContext
+        context.verify_mode = _ssl.CERT_REQUIRED
+        context.check_hostname = True
+        context.minimum_version = _TLS_1_2
+        context._set_alpn_protocols(_ALPN)  # noqa: SLF001 - as above
+        _load_ca(context, ca_cert)
+        self._context = context
         self._sessions: dict[str, Any] = {}
-        _load_ca(self._context, ca_cert)
 
     def wrap(self, sock: socket, host: str) -> Any:
         """A TLS connection over a connected socket, handshake done within the socket's timeout. Raises OSError."""
         session = self._sessions.get(host)
-        tls = self._context._wrap_socket(sock, False, host, owner=None, session=session)  # noqa: FBT003, SLF001 - C signature
+        tls = self._context._wrap_socket(sock, False, host, owner=None, session=session)  # noqa: SLF001 - C signature
         tls.do_handshake()
         return tls
 

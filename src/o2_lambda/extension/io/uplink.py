@@ -21,16 +21,17 @@ from binascii import b2a_base64
 from time import monotonic, time
 
 from o2_lambda.extension.core.http1 import HttpError, Parser
-from o2_lambda.extension.engine import Outcome
+from o2_lambda.extension.core.model import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from o2_lambda.extension.config import Config, Url
+    from o2_lambda.extension.config import Config
     from o2_lambda.extension.core.http1 import Message
-    from o2_lambda.extension.engine import Request
+    from o2_lambda.extension.core.model import Request
+    from o2_lambda.extension.core.url import Url
     from o2_lambda.extension.io.tls import Context
 
 RESPONSE_BYTES_MAX = 1024 * 1024
@@ -100,11 +101,11 @@ class Connection:
 class Uplink:
     """Runs requests in its thread. `wake` is called from that thread when an outcome waits to be collected."""
 
-    def __init__(self, config: Config, version: str, wake: Callable[[], None]) -> None:
+    def __init__(self, config: Config, version: str, wake: Callable[[], object]) -> None:
         self._config = config
         self._agent = f"{USER_AGENT}/{version}"
         self._wake = wake
-        self._inbox: list[Request | Url] = []
+        self._inbox: list[tuple[Request | None, Url]] = []  # without a request: only connect
         self._outbox: list[Outcome | BaseException] = []
         self._work = _thread.allocate_lock()
         self._work.acquire()
@@ -117,11 +118,11 @@ class Uplink:
 
     def warm(self, url: Url) -> None:
         """Opens the connection ahead of need; a failure shows when it is used."""
-        self._put(url)
+        self._put(None, url)
 
     def submit(self, request: Request) -> None:
         """Takes a request; its outcome comes through `collect`."""
-        self._put(request)
+        self._put(request, request.url)
 
     def collect(self) -> Outcome | None:
         """The outcome that is ready. Raises whatever bug stopped the thread's work."""
@@ -132,8 +133,8 @@ class Uplink:
             raise outcome
         return outcome
 
-    def _put(self, job: Request | Url) -> None:
-        self._inbox.append(job)
+    def _put(self, request: Request | None, url: Url) -> None:
+        self._inbox.append((request, url))
         if self._work.locked():
             self._work.release()
 
@@ -141,13 +142,13 @@ class Uplink:
         while True:
             self._work.acquire()
             while self._inbox:
-                job = self._inbox.pop(0)
+                request, url = self._inbox.pop(0)
                 try:
-                    if hasattr(job, "batch"):
-                        self._outbox.append(self.exchange(job))
-                        self._wake()
+                    if request is None:
+                        self._try_warm(url)
                     else:
-                        self._try_warm(job)
+                        self._outbox.append(self.exchange(request))
+                        self._wake()
                 except Exception as error:  # noqa: BLE001 - a bug here must reach the loop, which goes passive
                     self._outbox.append(error)
                     self._wake()
@@ -240,10 +241,12 @@ class Uplink:
         if proxy is not None and url.scheme == "http":
             target = f"http://{url.authority}{target}"
             fields += _proxy_fields(proxy)
-        body = request.batch.body
-        fields.append(("Content-Length", str(len(body))))
+        method, body = "GET", b""
+        if request.batch is not None:
+            method, body = "POST", request.batch.body
+            fields.append(("Content-Length", str(len(body))))
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
-        return f"POST {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
+        return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
 
     def _connect(self, url: Url, deadline: float) -> Connection:
         self._forget(url)

@@ -1,0 +1,71 @@
+"""URLs of the settings, taken apart and checked."""
+
+from __future__ import annotations
+
+SHOWN_LENGTH_MAX = 60  # of a bad value in an error line
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names it, says what is wrong and what to do."""
+
+
+class Url:
+    """An http or https URL taken apart; `path` has no trailing slash."""
+
+    __slots__ = ("host", "path", "port", "scheme", "userinfo")
+
+    def __init__(self, scheme: str, host: str, port: int, path: str, userinfo: str) -> None:
+        self.scheme = scheme
+        self.host = host
+        self.port = port
+        self.path = path
+        self.userinfo = userinfo
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """What a connection is made to."""
+        return self.scheme, self.host, self.port
+
+    @property
+    def authority(self) -> str:
+        """Host and port as in a Host header."""
+        default = 443 if self.scheme == "https" else 80
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == default else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority}{self.path}"
+
+
+def parse_url(name: str, value: str) -> Url:
+    """`value` as a Url. Raises ConfigError in words that name the setting."""
+    scheme, found, rest = value.partition("://")
+    scheme = scheme.lower()
+    if not found or scheme not in ("http", "https"):
+        raise ConfigError(f"{name} must start with https:// or http://, got {shown(value)}")
+    authority, slash, path = rest.partition("/")
+    if "?" in rest or "#" in rest:
+        raise ConfigError(f"{name} must not have a query or fragment, got {shown(value)}")
+    userinfo, _, hostport = authority.rpartition("@")
+    host, port = hostport, ""
+    if hostport.startswith("["):
+        host, _, port = hostport[1:].partition("]")
+        port = port.removeprefix(":")
+    elif ":" in hostport:
+        host, _, port = hostport.rpartition(":")
+    if not host or not printable(authority + path):
+        raise ConfigError(f"{name} has no usable host name, got {shown(value)}")
+    if port and not (port.isdigit() and len(port) <= 5 and 0 < int(port) < 65_536):  # noqa: PLR2004 - ports
+        raise ConfigError(f"{name} has an unusable port {port!r}; use a number from 1 to 65535")
+    number = int(port) if port else {"https": 443, "http": 80}[scheme]
+    return Url(scheme, host.lower(), number, (slash + path).rstrip("/"), userinfo)
+
+
+def shown(value: str) -> str:
+    """A value as an error line shows it."""
+    return repr(value if len(value) <= SHOWN_LENGTH_MAX else value[:SHOWN_LENGTH_MAX] + "…")
+
+
+def printable(value: str) -> bool:
+    """Whether a value can go into a header or a URL as it stands."""
+    return value.isascii() and value.isprintable()

@@ -1,0 +1,189 @@
+"""The sender: peek, send, acknowledge. Decides which batch goes upstream when, and what its answer means for it.
+
+A batch stays in the buffer until a verdict takes it out; one request is in flight at a time.
+"""
+
+from __future__ import annotations
+
+from o2_lambda.extension.core import verdict
+from o2_lambda.extension.core.batch import split
+from o2_lambda.extension.core.ledger import SIGNALS
+from o2_lambda.extension.core.model import Request
+from o2_lambda.extension.core.retry import Backoff
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from o2_lambda.extension.config import Config
+    from o2_lambda.extension.core.batch import Batch
+    from o2_lambda.extension.core.buffer import Buffer
+    from o2_lambda.extension.core.ledger import Ledger
+    from o2_lambda.extension.core.lines import Lines
+    from o2_lambda.extension.core.model import Actions, Now, Outcome
+    from o2_lambda.extension.core.url import Url
+
+NOUNS = {"logs": "logs", "traces": "spans", "metrics": "data points", "otlp_logs": "log records"}
+UNAUTHORIZED = (401, 403)
+
+
+class Sender:
+    """Owns the request in flight and the pauses between attempts."""
+
+    def __init__(self, config: Config, buffer: Buffer, ledger: Ledger, lines: Lines) -> None:
+        self._config = config
+        self._buffer = buffer
+        self._ledger = ledger
+        self._lines = lines
+        self.backoff = Backoff(
+            failures_max=config.max_retries,
+            initial_ms=config.initial_retry_delay_ms,
+            max_ms=config.max_retry_delay_ms,
+        )
+        self.in_flight: Request | None = None
+        self.flush_wanted = False  # send what is held now; without it only full batches go
+        self.credentials_refused = False  # the last answer: only a person can change it
+        self._flight_events = 0  # how many lifecycle events there had been when the request set out
+        self._drain_until_ms: int | None = None
+
+    def begin_drain(self, until_ms: int, now: Now) -> None:
+        """Shutdown: everything goes, evidence of failures first, and no pause is longer than the time left allows."""
+        self._drain_until_ms = until_ms
+        self.flush_wanted = True
+        self.backoff.hurry(now.ms)
+
+    def consider(self, actions: Actions, now: Now, *, events: int) -> None:
+        """Puts the next request into `actions`, or the time when there may be one. `events`: see `answered`."""
+        if self.in_flight is not None:
+            return
+        if self._buffer.is_empty:
+            self.flush_wanted = False
+            return
+        urgent_first = self._drain_until_ms is not None
+        batch = self._buffer.next_batch(urgent_first=urgent_first)
+        if batch is None and not self.flush_wanted:
+            return
+        if not self.backoff.may_send(now.ms):
+            actions.wake_by(self.backoff.not_before_ms)
+            return
+        if batch is None:
+            self._buffer.seal_all()
+            batch = self._buffer.next_batch(urgent_first=urgent_first)
+        if batch is None:
+            return
+        batch.in_flight = True
+        self._flight_events = events
+        actions.send = self.in_flight = self._request(batch, now)
+
+    def budget_spent(self, now: Now, dice: float) -> None:
+        """An invocation waited its whole budget for the answer: as bad as a failure; a late success undoes it."""
+        if self.in_flight is not None and not self.backoff.is_open:
+            self.backoff.fail(now.ms, dice)
+
+    def answered(self, outcome: Outcome, now: Now, dice: float, *, events: int) -> None:
+        """The request in flight has come to its end. `events` counts the lifecycle events so far."""
+        request, self.in_flight = self.in_flight, None
+        batch = request.batch if request is not None else None
+        if batch is None:
+            raise AssertionError("an answer to nothing that was asked")
+        batch.in_flight = False
+        self._ledger.requests += 1
+        self._ledger.bytes_out += outcome.bytes_out
+        if not outcome.status:
+            if events == self._flight_events:
+                self._failed("transport", outcome.error, now, dice)
+            else:  # time stood still meanwhile: the connection died of the freeze, not of the server
+                self._ledger.retries += 1
+            return
+        ruling = verdict.judge(
+            batch.stream, batch.count, outcome.status, outcome.body, outcome.retry_after, now.wall_ms // 1000
+        )
+        self.credentials_refused = ruling.kind == verdict.CREDENTIALS
+        if ruling.kind == verdict.DELIVERED:
+            self._delivered(batch, ruling)
+        elif ruling.kind == verdict.RETRY:
+            self._failed(ruling.reason, ruling.detail, now, dice, retry_after_ms=ruling.retry_after_ms)
+        elif ruling.kind == verdict.SPLIT:
+            self._split(batch, ruling)
+        elif ruling.kind == verdict.CREDENTIALS:
+            self._refused(outcome.status, ruling, now, dice)
+        else:
+            self._drop(batch, ruling.reason)
+            text = f"OpenObserve request failed with status {outcome.status}: {ruling.detail}"
+            self._lines.add("ERROR", f"{text}; {batch.count} {NOUNS[batch.stream[0]]} dropped")
+
+    def upstream_url(self, signal: str) -> Url:
+        """Where a signal's requests go."""
+        config = self._config
+        if signal != "logs":
+            return config.otlp_urls[signal]
+        url = config.endpoint
+        return type(url)(*url.origin, f"{url.path}/api/{config.organization_id}/{config.stream}/_json", "")
+
+    def _request(self, batch: Batch, now: Now) -> Request:
+        config = self._config
+        signal, content_type = batch.stream
+        url = self.upstream_url(signal)
+        headers = {"content-type": content_type, "content-encoding": "gzip"}
+        if url.origin == config.endpoint.origin:  # the credentials are never sent to anybody else's server
+            headers["authorization"] = config.authorization_header
+        if signal != "logs":
+            stream = config.traces_stream if signal == "traces" else config.stream if signal == "otlp_logs" else ""
+            if stream:
+                headers["stream-name"] = stream
+            headers.update(config.otlp_headers)
+        timeout_ms = config.request_timeout_ms
+        if self._drain_until_ms is not None:
+            timeout_ms = min(timeout_ms, max(1, self._drain_until_ms - now.ms))
+        return Request(batch, url, list(headers.items()), timeout_ms)
+
+    def _delivered(self, batch: Batch, ruling: verdict.Verdict) -> None:
+        signal = batch.stream[0]
+        noun = NOUNS[signal]
+        self._buffer.remove(batch)
+        if self.backoff.is_open:
+            self._lines.add("NOTICE", "OpenObserve answers again")
+        self.backoff.succeed()
+        self._ledger.delivered(signal, batch.count - ruling.rejected)
+        if ruling.rejected:
+            self._ledger.rejected(signal, ruling.rejected, ruling.reason)
+            text = f"OpenObserve refused {ruling.rejected} of {batch.count} {noun}: {ruling.reason:.200}"
+            self._lines.add("WARN", text)
+        self._lines.add("INFO", f"Successfully sent {batch.count - ruling.rejected} {noun} to OpenObserve")
+
+    def _split(self, batch: Batch, ruling: verdict.Verdict) -> None:
+        self.backoff.succeed()
+        halves = split(batch)
+        if len(halves) > 1:
+            self._buffer.replace(batch, halves)
+            self._ledger.retries += 1
+            text = f"Retry in two halves of {batch.count} {NOUNS[batch.stream[0]]}: {ruling.reason} {ruling.detail}"
+            self._lines.add("INFO", text)
+            return
+        self._drop(batch, ruling.reason)
+        self._lines.add("ERROR", f"OpenObserve cannot take an item ({ruling.reason}): {ruling.detail}; dropped")
+
+    def _refused(self, status: int, ruling: verdict.Verdict, now: Now, dice: float) -> None:
+        pause_ms = self.backoff.give_up(now.ms, dice)
+        advice = "check O2_AUTHORIZATION_HEADER" if status in UNAUTHORIZED else "check O2_ENDPOINT"
+        text = f"OpenObserve request failed with status {status}: {ruling.detail}"
+        pause = f"sending pauses {pause_ms / 1000:.1f}s, nothing is given up"
+        self._lines.warn("refused", f"{text}; {pause}; {advice}", now, "ERROR")
+
+    def _failed(self, reason: str, detail: str, now: Now, dice: float, *, retry_after_ms: int = 0) -> None:
+        was_open = self.backoff.is_open
+        pause_ms = self.backoff.fail(now.ms, dice, retry_after_ms=retry_after_ms)
+        self._ledger.retries += 1
+        if self._drain_until_ms is not None:
+            self.backoff.hurry(now.ms)
+        words = reason.replace("_", " ")
+        text = detail if reason == "transport" else f"OpenObserve request failed with {words}: {detail}"
+        if not was_open:
+            attempt = f"{self.backoff.failures}/{self.backoff.failures_max}"
+            self._lines.add("INFO", f"Retry attempt {attempt} failed: {text}")
+        if self.backoff.is_open and not was_open:
+            held = sum(self._buffer.items_held(signal) for signal in SIGNALS)
+            pause = f"next attempt in {pause_ms / 1000:.1f}s"
+            self._lines.warn("open", f"OpenObserve cannot be reached ({text}): holding {held} items, {pause}", now)
+
+    def _drop(self, batch: Batch, reason: str) -> None:
+        self._buffer.remove(batch)
+        self._ledger.dropped(batch.stream[0], batch.count, reason)
