@@ -5,6 +5,7 @@ They cost next to nothing, so that what is measured is the extension.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import queue
@@ -31,10 +32,11 @@ def read_message(stream) -> tuple[str, dict[str, str], bytes] | None:
 class Server:
     """A threaded socket server; `handle` answers one request with (status, headers, body) or None to hang up."""
 
-    def __init__(self, host: str = "127.0.0.1") -> None:
-        self._socket = socket.create_server((host, 0), backlog=128)
+    def __init__(self, port: int = 0) -> None:
+        self._socket = socket.create_server(("127.0.0.1", port), backlog=128)
         self.port = self._socket.getsockname()[1]
         self.connections = 0
+        self._clients: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -44,6 +46,7 @@ class Server:
             except OSError:
                 return
             self.connections += 1
+            self._clients.append(client)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
@@ -66,7 +69,12 @@ class Server:
         raise NotImplementedError
 
     def close(self) -> None:
+        """Refuses connections from here on and drops those that are open."""
+        self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        for client in self._clients:
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass
@@ -143,14 +151,14 @@ class FakeLambda(Server):
 class Sink(Server):
     """Answers `_json` as OpenObserve does after `latency_ms`, counts lines; `plan` overrides statuses, one a request."""
 
-    def __init__(self, latency_ms: float = 0) -> None:
+    def __init__(self, latency_ms: float = 0, port: int = 0) -> None:
         self.latency_ms = latency_ms
         self.plan: list[int] = []
         self.lines = 0
         self.requests = 0
         self.bytes_in = 0
         self.bodies: list[list] | None = None
-        super().__init__()
+        super().__init__(port)
 
     def handle(self, start, headers, body):
         self.requests += 1
