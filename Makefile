@@ -41,7 +41,7 @@ format: $(INSTALLED) ## Repair what can be repaired of style and format
 
 .PHONY: bench
 bench: $(INSTALLED) ## Measure start-up, memory and throughput
-	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python bench/extension.py $(ARGS)
 
 .PHONY: settings
 settings: $(INSTALLED) ## Write the table of settings into README.md

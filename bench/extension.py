@@ -21,10 +21,8 @@ import time
 import uuid
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from o2_lambda.layer.source import write_extension
-
 from fakes import FakeLambda, Sink, batch, event, stamp
+from o2_lambda.layer.source import write_extension
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 CREDENTIALS = "Basic YmVuY2g6YmVuY2g="
@@ -52,6 +50,7 @@ class Run:
             raise TimeoutError("the extension never asked for the first event")
 
     def proc(self, name: str) -> str:
+        """A file of the process under /proc."""
         return Path(f"/proc/{self.process.pid}/{name}").read_text()
 
     def cpu_ms(self) -> float:
@@ -62,10 +61,12 @@ class Run:
         return max(total, int(nanoseconds)) / 1e6
 
     def memory_mb(self, field: str) -> float:
+        """VmRSS or VmHWM."""
         line = next(line for line in self.proc("status").splitlines() if line.startswith(field))
         return int(line.split()[1]) / 1024
 
     def reset_peak(self) -> None:
+        """Lets VmHWM start anew."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
 
     def invoke(self, lines: int, *, width: int = 200, per_post: int = 1000) -> float:
@@ -99,7 +100,8 @@ def log_lines(request_id: str, count: int, width: int, start: int) -> bytes:
     now = stamp()
     lines = []
     for number in range(start, start + count):
-        text = f"[INFO]\\t{now}\\t{request_id}\\titem {number} took {number * 7919 % 1000} ms user={number * 2654435761 % 2**32:x}"
+        words = f"item {number} took {number * 7919 % 1000} ms user={number * 2654435761 % 2**32:x}"
+        text = f"[INFO]\\t{now}\\t{request_id}\\t{words}"
         lines.append(f'{{"time":"{now}","type":"function","record":"{text.ljust(width, ".")}\\n"}}')
     return ("[" + ",".join(lines) + "]").encode()
 
@@ -121,7 +123,7 @@ def start(executable: Path) -> dict[str, float]:
 
 
 def cycle(executable: Path) -> dict[str, float]:
-    """runtimeDone to /next in end mode, 10 lines an invocation, sink 0 and 50 ms away."""
+    """From runtimeDone to /next in end mode, 10 lines an invocation, sink 0 and 50 ms away."""
     figures = {}
     for latency_ms in (0, 50):
         run = Run(executable, latency_ms=latency_ms, O2_FLUSH_STRATEGY="end")

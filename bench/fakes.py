@@ -14,9 +14,12 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import IO, Any
+
+Answer = tuple[int, dict[str, str], bytes]
 
 
-def read_message(stream) -> tuple[str, dict[str, str], bytes] | None:
+def read_message(stream: IO[bytes]) -> tuple[str, dict[str, str], bytes] | None:
     """One HTTP message with a Content-Length from a binary stream; None at its end."""
     start = stream.readline()
     if not start:
@@ -65,7 +68,8 @@ class Server:
         finally:
             client.close()
 
-    def handle(self, start: str, headers: dict[str, str], body: bytes):
+    def handle(self, start: str, headers: dict[str, str], body: bytes) -> Answer | None:
+        """Answers a request."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -97,7 +101,8 @@ class FakeLambda(Server):
         self._post: socket.socket | None = None
         super().__init__()
 
-    def handle(self, start, headers, body):
+    def handle(self, start: str, headers: dict[str, str], body: bytes) -> Answer:  # noqa: ARG002 - as the base says
+        """Answers the two APIs; `/next` when there is an event."""
         now = time.monotonic()
         if "/register" in start:
             self.moments.register = now
@@ -120,13 +125,14 @@ class FakeLambda(Server):
         return 200, {"Content-Type": "application/json"}, json.dumps(event).encode()
 
     def invoke(self, request_id: str, timeout_ms: int = 3000) -> None:
+        """Queues an INVOKE event."""
         deadline = int(time.time() * 1000) + timeout_ms
         arn = "arn:aws:lambda:us-east-1:123456789012:function:bench"
-        self._events.put(
-            {"eventType": "INVOKE", "deadlineMs": deadline, "requestId": request_id, "invokedFunctionArn": arn}
-        )
+        event = {"eventType": "INVOKE", "deadlineMs": deadline, "requestId": request_id, "invokedFunctionArn": arn}
+        self._events.put(event)
 
     def shutdown(self, reason: str = "spindown", timeout_ms: int = 2000) -> None:
+        """Queues a SHUTDOWN event."""
         deadline = int(time.time() * 1000) + timeout_ms
         self._events.put({"eventType": "SHUTDOWN", "deadlineMs": deadline, "shutdownReason": reason})
 
@@ -136,7 +142,7 @@ class FakeLambda(Server):
         if self._post is None:
             self._post = socket.create_connection(("127.0.0.1", port))
             self._post.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        head = f"POST {path} HTTP/1.1\r\nHost: sandbox:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = f"POST {path} HTTP/1.1\r\nHost: sandbox:{port}\r\nContent-Length: {len(body)}\r\n\r\n"
         self._post.sendall(head.encode() + body)
         answer = b""
         while b"\r\n\r\n" not in answer:
@@ -160,7 +166,8 @@ class Sink(Server):
         self.bodies: list[list] | None = None
         super().__init__(port)
 
-    def handle(self, start, headers, body):
+    def handle(self, start: str, headers: dict[str, str], body: bytes) -> Answer:
+        """Counts and confirms, unless something else is planned."""
         self.requests += 1
         self.bytes_in += len(body)
         if self.latency_ms:
@@ -188,7 +195,7 @@ def stamp(offset_ms: int = 0) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(now)) + f"{int(now * 1000) % 1000:03d}Z"
 
 
-def event(type_: str, record) -> str:
+def event(type_: str, record: Any) -> str:
     """One telemetry event as Lambda writes it."""
     return f'{{"time":"{stamp()}","type":"{type_}","record":{json.dumps(record)}}}'
 

@@ -26,6 +26,8 @@ from o2_lambda.layer.source import write_extension
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.status import Status
+
     from o2_lambda.emulator import InvokeResult
 
 SAMPLE = Path(__file__).parent / "sample"
@@ -66,7 +68,7 @@ def demo(
         with backend, console.status("Starting the backend …") as status, tempfile.TemporaryDirectory() as folder:
             config = _function(handler, task_root, runtime, backend, write_extension(Path(folder)))
             status.update("Starting the function and the extension …")
-            findings = _run(config, events, lambda text: status.update(text))
+            findings = _run(config, events, status)
             status.stop()
             collect(findings, backend)
             show(findings, console)
@@ -77,7 +79,7 @@ def demo(
     sys.exit(0 if findings.complete else 1)
 
 
-def _run(config: LambdaConfig, events: list[bytes], progress: object) -> Findings:
+def _run(config: LambdaConfig, events: list[bytes], status: Status) -> Findings:
     findings = Findings(config.function_name)
     with LocalLambda(config) as function:
         findings.init = function.init_result
@@ -85,10 +87,10 @@ def _run(config: LambdaConfig, events: list[bytes], progress: object) -> Finding
             lines = "\n".join(line.line.rstrip() for line in function.output if line.source == "function")
             raise EmulatorError(f"the function does not start ({findings.init.error_type})\n{lines}")
         for number, event in enumerate(events, 1):
-            progress(f"Invoking {number} of {len(events)} …")  # type: ignore[operator]
+            status.update(f"Invoking {number} of {len(events)} …")
             result: InvokeResult = function.invoke(event)
             findings.results.append(result)
-        progress("Shutting down …")  # type: ignore[operator]
+        status.update("Shutting down …")
         findings.shutdown = function.shutdown()
         findings.output = list(function.output)
     return findings

@@ -1,4 +1,4 @@
-"""What the demo shows: what arrived by signal, some log lines, a trace as a tree, the ledger, the time that was added."""
+"""What the demo shows: what arrived by signal, some log lines, a trace as a tree, the ledger, the time added."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from o2_lambda.extension.core import flush, otlp, telemetry
 from o2_lambda.extension.core.batch import LOGS
 from o2_lambda.extension.core.buffer import Buffer
-from o2_lambda.extension.core.flush import Hold, RateGauge
+from o2_lambda.extension.core.flush import Hold, Patience, RateGauge
 from o2_lambda.extension.core.jsonscan import get, quote
 from o2_lambda.extension.core.ledger import Ledger
 from o2_lambda.extension.core.lifecycle import Lifecycle
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SHUTDOWN_RESERVE_MS = 200  # of the two seconds: for the last lines and the exit
 SETTLE_MS = 60  # at shutdown: silence after which the telemetry is complete; two of Lambda's shortest buffering times
 SETTLE_WITHOUT_REPORT_MS = 300  # the same while the last invocation's platform.report is still owed
+EARLY_EXPORT_INTERVAL_MS = 200  # bounds the requests that an SDK causes which exports span by span
 CHUNK_EVENTS_MAX = 512  # events joined at a time: bounds the copy in memory, and how far a batch overshoots its size
 
 
@@ -50,6 +51,8 @@ class Engine:
             follow_start=not sandbox.managed,
         )
         self._rate = RateGauge()
+        self._patience = Patience()
+        self._early_at_ms = now.ms  # from when exports may set out before the invocation's end
         self._hold: Hold | None = None
         self._request_id = ""
         self._done_id = ""  # the request of the last runtimeDone
@@ -106,7 +109,7 @@ class Engine:
         """The request in flight has come to its end."""
         self.sender.answered(outcome, now, dice, events=self._events)
 
-    def step(self, now: Now, dice: float, *, receiving: bool, receiving_bytes: int = 0) -> Actions:
+    def step(self, now: Now, *, receiving: bool, receiving_bytes: int = 0) -> Actions:
         """What to do now. `receiving`: a listener is in the middle of a body, of which `receiving_bytes` are held."""
         actions = Actions()
         half_expires_ms = self._splicer.half_expires_ms
@@ -118,13 +121,17 @@ class Engine:
         if self.lifecycle.state == "DRAINING":
             self._drain(actions, now, receiving=receiving)
         elif self._hold is not None:
-            self._consider_letting_go(actions, now, dice, receiving=receiving)
+            self._send_exports_early(now)
+            self._consider_letting_go(actions, now, receiving=receiving)
         elif self.lifecycle.state == "RUNNING":
             actions.poll_next = True
             self.lifecycle.move("LET_GO")
         self._consider_interval(actions, now)
         if not actions.exit:
-            self.sender.consider(actions, now, events=self._events)
+            everything = self.lifecycle.state == "DRAINING" or (
+                self._hold is not None and self._hold.done_ms is not None
+            )
+            self.sender.consider(actions, now, events=self._events, everything=everything)
         actions.wake_by(self._splicer.half_expires_ms)
         return actions
 
@@ -154,22 +161,29 @@ class Engine:
     def _function_done(self, now: Now) -> None:
         if self._hold is not None:
             self._hold.function_done(now.ms)
-            self.sender.flush_wanted = True
 
-    def _consider_letting_go(self, actions: Actions, now: Now, dice: float, *, receiving: bool) -> None:
+    def _send_exports_early(self, now: Now) -> None:
+        """Traces and metrics set out while Lambda still buffers the log lines: their time upstream is free then."""
+        if now.ms >= self._early_at_ms and self.sender.in_flight is None and self.buffer.seal_exports():
+            self._early_at_ms = now.ms + EARLY_EXPORT_INTERVAL_MS
+
+    def _consider_letting_go(self, actions: Actions, now: Now, *, receiving: bool) -> None:
         hold = self._hold
         if hold is None:
             return
         all_sent = self.buffer.is_empty and not receiving
-        # No attempt will come before the hold ends anyway: waiting for it would be paid for nothing.
         backoff = self.sender.backoff
-        futile = self.sender.in_flight is None and backoff.not_before_ms >= hold.until_ms
-        if not hold.is_over(now.ms, all_sent=all_sent, circuit_open=backoff.is_open or futile):
+        no_attempt = self.sender.in_flight is None and backoff.not_before_ms >= hold.until_ms
+        in_vain = backoff.is_open or no_attempt or not self._patience.may_hold(now.ms)
+        if not hold.is_over(now.ms, all_sent=all_sent, in_vain=in_vain):
             actions.wake_by(hold.until_ms)
             return
         if hold.done_ms is not None:
             self.ledger.held_invocation(now.ms - hold.done_ms)
-            self.sender.budget_spent(now, dice)
+            if all_sent:
+                self._patience.rewarded()
+            elif not in_vain:
+                self._patience.wasted(now.ms)
         self._hold = None
         actions.poll_next = True
         self.lifecycle.move("LET_GO")

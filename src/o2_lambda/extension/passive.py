@@ -14,6 +14,7 @@ from o2_lambda.extension.io import log
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from o2_lambda.extension.boot import Boot
+    from o2_lambda.extension.io.runtime_api import RuntimeApi
 
 RECONNECT_PAUSE_S = 0.1
 
@@ -31,13 +32,12 @@ def run(boot: Boot, cause: BaseException) -> None:
             listener.close()  # refused at once is better for a client than a connection that nobody reads
     if boot.registration is None:
         register(boot)
-    while not _poll_once(boot):
-        pass
+    while not boot.api.is_shut_down:
+        _poll_once(boot.api)
 
 
-def _poll_once(boot: Boot) -> bool:
-    """Waits for one event; True for SHUTDOWN."""
-    api = boot.api
+def _poll_once(api: RuntimeApi) -> None:
+    """Waits for one event."""
     try:
         if api.socket is None:
             api.connect()
@@ -53,8 +53,6 @@ def _poll_once(boot: Boot) -> bool:
     except OSError:
         api.socket, api.awaits_event = None, False
         sleep(RECONNECT_PAUSE_S)
-        return False
-    return b'"SHUTDOWN"' in message.body
 
 
 def describe(error: BaseException) -> str:

@@ -39,7 +39,7 @@ class Sender:
             max_ms=config.max_retry_delay_ms,
         )
         self.in_flight: Request | None = None
-        self.flush_wanted = False  # send what is held now; without it only full batches go
+        self.flush_wanted = False  # until the buffer is empty, batches that still fill go as well
         self.credentials_refused = False  # the last answer: only a person can change it
         self._flight_events = 0  # how many lifecycle events there had been when the request set out
         self._drain_until_ms: int | None = None
@@ -47,11 +47,14 @@ class Sender:
     def begin_drain(self, until_ms: int, now: Now) -> None:
         """Shutdown: everything goes, evidence of failures first, and no pause is longer than the time left allows."""
         self._drain_until_ms = until_ms
-        self.flush_wanted = True
         self.backoff.hurry(now.ms)
 
-    def consider(self, actions: Actions, now: Now, *, events: int) -> None:
-        """Puts the next request into `actions`, or the time when there may be one. `events`: see `answered`."""
+    def consider(self, actions: Actions, now: Now, *, events: int, everything: bool) -> None:
+        """Puts the next request into `actions`, or the time when there may be one.
+
+        Full batches always go; what still fills goes as well if `everything` must, or while a flush is wanted.
+        `events`: see `answered`.
+        """
         if self.in_flight is not None:
             return
         if self._buffer.is_empty:
@@ -59,7 +62,7 @@ class Sender:
             return
         urgent_first = self._drain_until_ms is not None
         batch = self._buffer.next_batch(urgent_first=urgent_first)
-        if batch is None and not self.flush_wanted:
+        if batch is None and not (everything or self.flush_wanted):
             return
         if not self.backoff.may_send(now.ms):
             actions.wake_by(self.backoff.not_before_ms)
@@ -72,11 +75,6 @@ class Sender:
         batch.in_flight = True
         self._flight_events = events
         actions.send = self.in_flight = self._request(batch, now)
-
-    def budget_spent(self, now: Now, dice: float) -> None:
-        """An invocation waited its whole budget for the answer: as bad as a failure; a late success undoes it."""
-        if self.in_flight is not None and not self.backoff.is_open:
-            self.backoff.fail(now.ms, dice)
 
     def answered(self, outcome: Outcome, now: Now, dice: float, *, events: int) -> None:
         """The request in flight has come to its end. `events` counts the lifecycle events so far."""

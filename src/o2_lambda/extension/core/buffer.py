@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from o2_lambda.extension.core.batch import RAW_BYTES_MAX, Batch, OpenBatch
+from o2_lambda.extension.core.batch import LOGS, RAW_BYTES_MAX, Batch, OpenBatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +61,13 @@ class Buffer:
         """Moves all open batches into the queue."""
         for stream in tuple(self._open):
             self.seal(stream)
+
+    def seal_exports(self) -> bool:
+        """Moves the open batches of OTLP data into the queue; False where there are none."""
+        streams = [stream for stream in self._open if stream != LOGS]
+        for stream in streams:
+            self.seal(stream)
+        return bool(streams)
 
     def next_batch(self, *, urgent_first: bool) -> Batch | None:
         """The sealed batch to send next: the oldest, or first the oldest that carries evidence of a failure."""

@@ -15,6 +15,9 @@ RATE_WINDOW_MS = 300_000
 CONTINUOUS_FROM = 50  # invocations within the window: 10 a minute
 END_BELOW = 40  # hysteresis: 8 a minute, so that a rate around 10 does not flap
 LONG_INVOCATION_MS = 30_000
+WASTED_HOLDS_MAX = 2  # in a row; then invocations are let go at once
+HOLD_PAUSE_MS = 60_000  # before holding is tried again
+HOLD_PAUSE_MS_MAX = 900_000
 DEADLINE_MARGIN_MS = 200  # `/next` is asked for at least this long before the function's deadline
 
 
@@ -41,6 +44,34 @@ class RateGauge:
         recent = sum(1 for at in self._times_ms if now_ms - at < RATE_WINDOW_MS)
         self._continuous = recent >= (END_BELOW if self._continuous else CONTINUOUS_FROM)
         return CONTINUOUS if self._continuous else END
+
+
+class Patience:
+    """Whether holding invocations has been worth it lately.
+
+    An answer that takes longer than the budget makes every hold a waste. After two wasted ones in a row none is tried
+    for a minute; each further wasted trial doubles the pause.
+    """
+
+    def __init__(self) -> None:
+        self._wasted = 0
+        self._not_before_ms = 0
+
+    def may_hold(self, now_ms: int) -> bool:
+        """Whether to wait for answers."""
+        return now_ms >= self._not_before_ms
+
+    def wasted(self, now_ms: int) -> None:
+        """A whole budget went by without the answer."""
+        self._wasted += 1
+        trials = self._wasted - WASTED_HOLDS_MAX
+        if trials >= 0:
+            self._not_before_ms = now_ms + min(HOLD_PAUSE_MS << min(trials, 10), HOLD_PAUSE_MS_MAX)
+
+    def rewarded(self) -> None:
+        """Everything was delivered within the hold."""
+        self._wasted = 0
+        self._not_before_ms = 0
 
 
 class Hold:
@@ -70,8 +101,8 @@ class Hold:
             latest = min(latest, self.done_ms + self.budget_ms)
         return latest
 
-    def is_over(self, now_ms: int, *, all_sent: bool, circuit_open: bool) -> bool:
-        """Whether to ask for the next event now."""
+    def is_over(self, now_ms: int, *, all_sent: bool, in_vain: bool) -> bool:
+        """Whether to ask for the next event now. `in_vain`: nothing will be delivered however long we wait."""
         if now_ms >= self.until_ms:
             return True
-        return self.done_ms is not None and (all_sent or circuit_open)
+        return self.done_ms is not None and (all_sent or in_vain)

@@ -39,13 +39,14 @@ class Url:
 
 def parse_url(name: str, value: str) -> Url:
     """`value` as a Url. Raises ConfigError in words that name the setting."""
+    without_userinfo = value.rpartition("@")[2]  # an error line must not show a password
     scheme, found, rest = value.partition("://")
     scheme = scheme.lower()
     if not found or scheme not in ("http", "https"):
-        raise ConfigError(f"{name} must start with https:// or http://, got {shown(value)}")
+        raise ConfigError(f"{name} must start with https:// or http://, got {shown(without_userinfo)}")
     authority, slash, path = rest.partition("/")
     if "?" in rest or "#" in rest:
-        raise ConfigError(f"{name} must not have a query or fragment, got {shown(value)}")
+        raise ConfigError(f"{name} must not have a query or fragment, got {shown(without_userinfo)}")
     userinfo, _, hostport = authority.rpartition("@")
     host, port = hostport, ""
     if hostport.startswith("["):
@@ -54,9 +55,9 @@ def parse_url(name: str, value: str) -> Url:
     elif ":" in hostport:
         host, _, port = hostport.rpartition(":")
     if not host or not printable(authority + path):
-        raise ConfigError(f"{name} has no usable host name, got {shown(value)}")
+        raise ConfigError(f"{name} has no usable host name, got {shown(without_userinfo)}")
     if port and not (port.isdigit() and len(port) <= 5 and 0 < int(port) < 65_536):  # noqa: PLR2004 - ports
-        raise ConfigError(f"{name} has an unusable port {port!r}; use a number from 1 to 65535")
+        raise ConfigError(f"{name} has an unusable port; use a number from 1 to 65535")
     number = int(port) if port else {"https": 443, "http": 80}[scheme]
     return Url(scheme, host.lower(), number, (slash + path).rstrip("/"), userinfo)
 

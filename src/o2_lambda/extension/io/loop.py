@@ -64,7 +64,7 @@ class Shell:
             dice = urandom(1)[0] / 256
             self._handle(ready, now, dice)
             receiving, receiving_bytes = self._listener.receiving(now)
-            actions = engine.step(now, dice, receiving=receiving, receiving_bytes=receiving_bytes)
+            actions = engine.step(now, receiving=receiving, receiving_bytes=receiving_bytes)
             if actions.send is not None:
                 uplink.submit(actions.send)
             if actions.poll_next:
@@ -76,6 +76,11 @@ class Shell:
             if self._listener.connections:
                 actions.wake_by(now.ms + STALL_CHECK_MS)
             timeout_s = -1.0 if actions.wake_ms is None else max(0.0, (actions.wake_ms - clock.now().ms) / 1000)
+
+    def close(self) -> None:
+        """Hangs up on all clients: after a bug nobody would answer them."""
+        for connection in list(self._listener.connections.values()):
+            self._listener.close(connection)
 
     def _handle(self, ready: list[tuple[int, int]], now: Now, dice: float) -> None:
         """Turns what epoll reported into facts: lifecycle events before anything that depends on them."""
@@ -127,12 +132,15 @@ class Shell:
         try:
             self._api.poll_next()
         except OSError:
+            self._api.awaits_event = True
             self._reconnect()
 
     def _reconnect(self) -> None:
         """The connection to the Extensions API broke, which a freeze may do: a new one, and the question again."""
+        awaited = self._api.awaits_event
         self._api.connect()  # closing the old socket takes it out of the epoll
-        self._api.poll_next()
+        if awaited:
+            self._api.poll_next()
         self._watch_api()
 
     def _read_api(self, now: Now) -> None:
@@ -141,8 +149,7 @@ class Shell:
         except BlockingIOError:
             return
         except ConnectionError:
-            if self._api.awaits_event:
-                self._reconnect()
+            self._reconnect()
             return
         if message is None:
             return
@@ -178,7 +185,11 @@ def run(boot: Boot) -> None:
         if problem:
             raise ConfigError(problem)
     _announce(boot, config)
-    Shell(boot, config).run()
+    shell = Shell(boot, config)
+    try:
+        shell.run()
+    finally:
+        shell.close()
 
 
 def secrets(config: Config) -> tuple[str, ...]:

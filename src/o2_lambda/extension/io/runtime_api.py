@@ -25,6 +25,7 @@ class RuntimeApi:
         self._target = (host, int(port))
         self.socket: socket | None = None
         self.extension_id = ""
+        self.is_shut_down = False  # SHUTDOWN has come: there is no further event
         self.awaits_event = False  # a `/next` is on the wire and has not been answered
         self._parser = Parser(body_bytes_max=RESPONSE_BYTES_MAX, response=True)
         self._received: list[Message] = []  # answers read but not asked for yet: an event can follow the subscription's
@@ -85,7 +86,9 @@ class RuntimeApi:
         if not self._received:
             return None
         self.awaits_event = False
-        return self._received.pop(0)
+        event = self._received.pop(0)
+        self.is_shut_down = self.is_shut_down or b'"SHUTDOWN"' in event.body
+        return event
 
     def _identity(self) -> str:
         return f"Lambda-Extension-Identifier: {self.extension_id}\r\n"

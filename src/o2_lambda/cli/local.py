@@ -1,0 +1,275 @@
+"""`o2-lambda local`: run a function under the local Lambda emulator."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import click
+
+from o2_lambda.cli.local_report import JsonReport, Report, TextReport
+from o2_lambda.emulator import ConfigError, Emulator, EmulatorError, Faults, LambdaConfig
+from o2_lambda.emulator.config import INITIALIZATION_TYPES, LOG_FORMATS, MEMORY_MB_PER_CPU, is_executable
+from o2_lambda.emulator.runtimes import resolve
+
+FAILED = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do with the function: which event, how often, how far apart, and on which port to answer."""
+
+    event: bytes
+    invocations: int
+    every_ms: float
+    port: int | None
+
+
+@click.group()
+def local() -> None:
+    """Run a function under the local Lambda emulator."""
+
+
+@local.command()
+@click.argument("handler")
+@click.option(
+    "--runtime",
+    default="python",
+    show_default=True,
+    metavar="python|node|COMMAND",
+    help="Runtime client, or any command that speaks the Lambda Runtime API.",
+)
+@click.option(
+    "--task-root", type=click.Path(path_type=Path), default=Path(), help="Folder of the function's code.  [default: .]"
+)
+@click.option(
+    "--extensions",
+    "extensions_dir",
+    type=click.Path(path_type=Path),
+    help="Folder of extensions, like /opt/extensions.",
+)
+@click.option(
+    "--event",
+    "event_file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="JSON file with the event; - is standard input.",
+)
+@click.option(
+    "--invocations", type=click.IntRange(min=1), help="How many times to invoke.  [default: 1, or 0 with --port]"
+)
+@click.option(
+    "--every",
+    "every_ms",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="MS",
+    help="From one invocation's start to the next.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0.001, max=900),
+    default=3,
+    show_default=True,
+    metavar="SECONDS",
+    help="The function's timeout.",
+)
+@click.option(
+    "--memory",
+    "memory_mb",
+    type=click.IntRange(128, 32768),
+    metavar="MB",
+    help="Memory size; also limits the CPU as Lambda does, where it may.  [default: 128, CPU unlimited]",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    is_flag=False,
+    flag_value=9000,
+    help="Answer Lambda's Invoke API on this port (without a number 9000) until Ctrl-C.",
+)
+@click.option(
+    "--env", "pairs", multiple=True, metavar="NAME=VALUE", help="Environment variable of the function; repeatable."
+)
+@click.option("--env-file", type=click.Path(path_type=Path), help="File of NAME=VALUE lines.")
+@click.option("--function-name", default="my-function", show_default=True)
+@click.option("--region", default="us-east-1", show_default=True)
+@click.option("--log-format", type=click.Choice(LOG_FORMATS), default="Text", show_default=True)
+@click.option(
+    "--initialization-type", type=click.Choice(INITIALIZATION_TYPES), default=INITIALIZATION_TYPES[0], show_default=True
+)
+@click.option(
+    "--max-concurrency",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Managed instances: invocations side by side.",
+)
+@click.option("--freeze/--no-freeze", default=True, show_default=True, help="Stop all processes between invocations.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="KNOB=N",
+    help="Commit a fault N times (-1: always), such as drop_posts=1; repeatable.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line instead of text.")
+def run(  # noqa: PLR0913 - one parameter per option
+    *, handler: str, runtime: str, task_root: Path, extensions_dir: Path | None, event_file: Path | None,
+    invocations: int | None, every_ms: float, timeout_s: float, memory_mb: int | None, port: int | None,
+    pairs: tuple[str, ...], env_file: Path | None, function_name: str, region: str, log_format: str,
+    initialization_type: str, max_concurrency: int, freeze: bool, faults: tuple[str, ...], as_json: bool,
+) -> None:  # fmt: skip
+    """Run HANDLER (such as app.handler) in a local Lambda, with extensions, telemetry, freeze and shutdown.
+
+    The exit status is 0 when every invocation succeeded, 1 when one did not or the function could not start.
+    """
+    report: Report = JsonReport() if as_json else TextReport()
+    try:
+        found = resolve(runtime, handler, _folder(task_root))
+        config = LambdaConfig(
+            found.command,
+            handler=handler,
+            task_root=task_root,
+            extensions_dir=extensions_dir,
+            function_name=function_name,
+            memory_mb=memory_mb or 128,
+            timeout_ms=round(timeout_s * 1000),
+            region=region,
+            environment=read_environment(pairs, env_file),
+            log_format=log_format,
+            initialization_type=initialization_type,
+            max_concurrency=max_concurrency,
+            execution_env=found.execution_env,
+            freeze=freeze,
+            cpu_quota=memory_mb / MEMORY_MB_PER_CPU if memory_mb else None,
+            faults=read_faults(faults),
+        )
+        check_extensions(config)
+        count = invocations if invocations is not None else 0 if port is not None else 1
+        plan = Plan(read_event(event_file), count, every_ms, port)
+        sys.exit(asyncio.run(execute(config, plan, report)))
+    except (ConfigError, EmulatorError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+async def execute(config: LambdaConfig, plan: Plan, report: Report) -> int:
+    """Start the function, invoke it as planned, shut it down; return the exit status."""
+    emulator = Emulator(config)
+    emulator.record.on_output.append(report.output)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    if emulator.quota and emulator.quota.problem:
+        report.notice(emulator.quota.problem)
+    async with emulator:
+        init = emulator.init_result
+        if init is not None:
+            report.init(init)
+            if init.status != "success":
+                return FAILED
+        if plan.port is not None:
+            report.notice(
+                f"answering on http://{await _serve(emulator, plan.port)}/2015-03-31/functions/"
+                f"{config.function_name}/invocations"
+            )
+        failures = await _invoke_all(emulator, plan, report, stop)
+        if plan.port is not None and not plan.invocations:
+            await stop.wait()
+        report.shutdown(await emulator.shutdown())
+        report.summary()
+    return FAILED if failures else 0
+
+
+async def _serve(emulator: Emulator, port: int) -> str:
+    try:
+        return await emulator.serve(port)
+    except OSError as error:
+        raise ConfigError(
+            f"port {port} cannot be used: {error.strerror or error}; choose another with --port"
+        ) from None
+
+
+async def _invoke_all(emulator: Emulator, plan: Plan, report: Report, stop: asyncio.Event) -> int:
+    failures = 0
+    loop = asyncio.get_running_loop()
+    for number in range(plan.invocations):
+        started_s = loop.time()
+        result = await emulator.invoke(plan.event)
+        report.invocation(result)
+        failures += result.outcome != "success"
+        if number + 1 < plan.invocations:
+            left_s = max(0.0, started_s + plan.every_ms / 1000 - loop.time())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), left_s)
+        if stop.is_set():
+            break
+    return failures
+
+
+def check_extensions(config: LambdaConfig) -> None:
+    """Raise ConfigError for an extension that cannot be started, before anything is."""
+    for file in config.extension_files():
+        if not is_executable(file):
+            raise ConfigError(f"the extension {file} is not executable: chmod +x {file}")
+
+
+def read_event(path: Path | None) -> bytes:
+    """Return the event's bytes, checked to be JSON; raises ConfigError naming the file."""
+    if path is None:
+        return b"{}"
+    try:
+        payload = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"the event file {path} cannot be read: {error.strerror}") from None
+    try:
+        json.loads(payload)
+    except ValueError as error:
+        raise ConfigError(f"the event file {path} is not JSON: {error}") from None
+    return payload
+
+
+def read_environment(pairs: tuple[str, ...], file: Path | None) -> dict[str, str]:
+    """Return the function's variables: those of the file, overridden by those of the command line."""
+    lines: list[tuple[str, str]] = [("--env", pair) for pair in pairs]
+    if file is not None:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the environment file {file} cannot be read: {error}") from None
+        stripped = [line.strip().removeprefix("export ") for line in text.splitlines()]
+        lines = [(str(file), line) for line in stripped if line and not line.startswith("#")] + lines
+    environment = {}
+    for source, line in lines:
+        name, equals, value = line.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{source}: {line!r} is not NAME=VALUE")
+        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" and source != "--env"
+        environment[name.strip()] = value[1:-1] if quoted else value
+    return environment
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise ConfigError(f"the task root {path} is not a folder")
+    return path.resolve()
+
+
+def read_faults(settings: tuple[str, ...]) -> Faults:
+    """Return the faults asked for as KNOB=N; raises ConfigError naming the knobs there are."""
+    faults = Faults()
+    knobs = [knob.name for knob in fields(Faults) if knob.name != "kills"]
+    for setting in settings:
+        name, _, number = setting.partition("=")
+        if name not in knobs:
+            raise ConfigError(f"--fault {name}: there is no such knob; choose from {', '.join(knobs)}")
+        try:
+            setattr(faults, name, int(number))
+        except ValueError:
+            raise ConfigError(f"--fault {setting}: {number!r} is not a number") from None
+    return faults
