@@ -107,7 +107,8 @@ class Engine:
 
     def answered(self, outcome: Outcome, now: Now, dice: float) -> None:
         """The request in flight has come to its end."""
-        self.sender.answered(outcome, now, dice, events=self._events)
+        parked = self.lifecycle.state == "PARKED"
+        self.sender.answered(outcome, now, dice, events=self._events, parked=parked)
 
     def step(self, now: Now, *, receiving: bool, receiving_bytes: int = 0) -> Actions:
         """What to do now. `receiving`: a listener is in the middle of a body, of which `receiving_bytes` are held."""

@@ -42,6 +42,7 @@ class Sender:
         self.flush_wanted = False  # until the buffer is empty, batches that still fill go as well
         self.credentials_refused = False  # the last answer: only a person can change it
         self._flight_events = 0  # how many lifecycle events there had been when the request set out
+        self._forgiven_events = 0  # the count at which a failure was put down to a freeze
         self._drain_until_ms: int | None = None
 
     def begin_drain(self, until_ms: int, now: Now) -> None:
@@ -76,8 +77,11 @@ class Sender:
         self._flight_events = events
         actions.send = self.in_flight = self._request(batch, now)
 
-    def answered(self, outcome: Outcome, now: Now, dice: float, *, events: int) -> None:
-        """The request in flight has come to its end. `events` counts the lifecycle events so far."""
+    def answered(self, outcome: Outcome, now: Now, dice: float, *, events: int, parked: bool) -> None:
+        """The request in flight has come to its end.
+
+        `events` counts the lifecycle events so far, `parked` says that the sandbox may have been frozen until just now.
+        """
         request, self.in_flight = self.in_flight, None
         batch = request.batch if request is not None else None
         if batch is None:
@@ -86,10 +90,13 @@ class Sender:
         self._ledger.requests += 1
         self._ledger.bytes_out += outcome.bytes_out
         if not outcome.status:
-            if events == self._flight_events:
-                self._failed("transport", outcome.error, now, dice)
-            else:  # time stood still meanwhile: the connection died of the freeze, not of the server
+            if events != self._flight_events or (parked and events != self._forgiven_events):
+                # Time stood still meanwhile: the connection died of the freeze, not of the server. While parked that is
+                # a guess, good for one try.
+                self._forgiven_events = events
                 self._ledger.retries += 1
+            else:
+                self._failed("transport", outcome.error, now, dice)
             return
         ruling = verdict.judge(
             batch.stream, batch.count, outcome.status, outcome.body, outcome.retry_after, now.wall_ms // 1000

@@ -1,0 +1,61 @@
+"""Mounts handlers on a loopback port with AWS's way of refusing: 403 bodies, plain 404, 405 with `Allow`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from o2_lambda.emulator.errors import ApiError
+
+if TYPE_CHECKING:
+    from o2_lambda.emulator.timeline import Timeline
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+REQUEST_BYTES_MAX = 32 * 1024 * 1024  # above every limit the APIs themselves state, so that they can state them
+KEEP_ALIVE_S = 3600.0  # a connection idle over a long freeze is not the platform's to close
+
+
+class Server:
+    """One HTTP server; `address` is `host:port` once it is started."""
+
+    def __init__(
+        self, routes: Iterable[web.RouteDef], timeline: Timeline, kind: str, who: Callable[[web.Request], str | None]
+    ) -> None:
+        self._timeline = timeline
+        self._kind = kind
+        self._who = who  # names the caller, for the timeline
+        self._app = web.Application(middlewares=[self._answer], client_max_size=REQUEST_BYTES_MAX)
+        self._app.router.add_routes(routes)
+        self._runner = web.AppRunner(
+            self._app, access_log=None, shutdown_timeout=0.1, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False
+        )
+        self.address = ""
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; raises OSError when the port is taken."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        await site.start()
+        bound_host, bound_port = self._runner.addresses[0][:2]
+        self.address = f"{bound_host}:{bound_port}"
+
+    async def close(self) -> None:
+        """Stop listening and drop what is still parked."""
+        await self._runner.cleanup()
+
+    @web.middleware
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        call = {"method": request.method, "path": request.path, "caller": self._who(request)}
+        self._timeline.note(f"{self._kind}.call", **call)
+        try:
+            response = await handler(request)
+        except ApiError as error:
+            response = web.Response(body=error.encode(), status=error.status, content_type="application/json")
+        except web.HTTPNotFound:
+            response = web.Response(text="404 page not found\n", status=404)
+        except web.HTTPMethodNotAllowed as error:
+            response = web.Response(status=405, headers={"Allow": ", ".join(sorted(error.allowed_methods))})
+        self._timeline.note(f"{self._kind}.answer", **call, status=response.status)
+        return response
