@@ -73,7 +73,7 @@ REFUSALS = [
     ("POST", REGISTER, NAMED, b"[]", "InvalidRequestFormat", None),
     ("POST", REGISTER, NAMED, b'{"events":["FOO"]}', "Extension.InvalidEventType", "FOO: ErrorInvalidEventType"),
     ("POST", REGISTER, {"Lambda-Extension-Name": "inner"}, b'{"events":["SHUTDOWN"]}', "Extension.InvalidEventType",
-     "SHUTDOWN: ErrorInvalidEventType"),
+     "SHUTDOWN: ShutdownEventNotSupportedForInternalExtension"),
     ("GET", NEXT, {}, b"", "Extension.MissingExtensionIdentifier", None),
     ("GET", NEXT, {IDENTIFIER: "nonsense"}, b"", "Extension.InvalidExtensionIdentifier", None),
     ("GET", NEXT, {IDENTIFIER: str(uuid.UUID(int=1))}, b"", "Extension.UnknownExtensionIdentifier", None),

@@ -8,7 +8,16 @@ import pytest
 
 from o2_lambda.emulator import state
 from o2_lambda.emulator.errors import ApiError
-from o2_lambda.emulator.state import GOALS, TRANSITIONS, Extension, Registry
+from o2_lambda.emulator.state import (
+    EXITED,
+    GOALS,
+    INIT_ERROR,
+    REGISTER,
+    REPORT_EXIT_ERROR,
+    TRANSITIONS,
+    Extension,
+    Registry,
+)
 
 STATES = sorted({row[0] for row in TRANSITIONS} | set(TRANSITIONS.values()))
 
@@ -16,16 +25,17 @@ STATES = sorted({row[0] for row in TRANSITIONS} | set(TRANSITIONS.values()))
 @pytest.mark.parametrize(("before", "verb"), list(itertools.product(STATES, sorted(GOALS))))
 def test_every_pair_is_either_a_transition_or_a_refusal(before: str, verb: str) -> None:
     """What the table has not is 403, names both states and changes nothing."""
-    extension = Extension("x", external=True, state=before)
+    extension = Extension("x", external=True, state=before, identifier="an-id")
     if (before, verb) in TRANSITIONS:
         extension.move(verb)
         assert extension.state == TRANSITIONS[before, verb]
         return
     with pytest.raises(ApiError) as refused:
         extension.move(verb)
+    who = "x" if verb == REGISTER else "an-id"
+    goal = EXITED if (before, verb) == (INIT_ERROR, REPORT_EXIT_ERROR) else GOALS[verb]  # as AWS words it
     assert refused.value.message == (
-        f"State transition from {before} to {GOALS[verb]} failed for extension x. "
-        "Error: State transition is not allowed"
+        f"State transition from {before} to {goal} failed for extension {who}. Error: State transition is not allowed"
     )
     assert extension.state == before
 

@@ -11,6 +11,7 @@ from o2_lambda import __version__
 # subcommand -> (module, attribute, one-line help shown by `o2-lambda --help`)
 COMMANDS = {
     "backend": ("o2_lambda.cli.backend", "backend", "Run the local OpenObserve-compatible backend."),
+    "build": ("o2_lambda.cli.build", "build", "Build the layer zips."),
     "demo": ("o2_lambda.cli.demo", "demo", "See your own logs and traces: function, extension and backend, all local."),
     "local": ("o2_lambda.cli.local", "local", "Run a function under the local Lambda emulator."),
 }

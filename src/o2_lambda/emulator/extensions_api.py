@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import uuid
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from o2_lambda.emulator import events, state
 from o2_lambda.emulator.errors import ApiError
+from o2_lambda.emulator.server import json_answer
 from o2_lambda.emulator.telemetry import parse_subscription
 
 if TYPE_CHECKING:
@@ -67,18 +68,16 @@ class ExtensionsApi:
         features = [feature.strip() for feature in request.headers.get(ACCEPT_FEATURE, "").split(",")]
         if "accountId" in features:
             answer["accountId"] = config.account_id
-        return web.json_response(answer, headers={IDENTIFIER: extension.identifier}, dumps=events.compact)
+        return json_answer(answer, headers={IDENTIFIER: extension.identifier})
 
     async def next(self, request: web.Request) -> web.Response:
         """`GET /event/next`: answers when there is an event, however long that takes."""
         sandbox = self._current()
         extension = sandbox.registry.find(request.headers.get(IDENTIFIER))
         event = await sandbox.next_event(extension)
-        body = events.compact(event)
         if event["eventType"] == state.SHUTDOWN:
-            return web.Response(text=body)  # AWS sends it as text/plain, without an event identifier
-        headers = {EVENT_IDENTIFIER: event["requestId"]}
-        return web.Response(text=body, content_type="application/json", headers=headers)
+            return web.Response(text=events.compact(event))  # AWS sends it as text/plain, without an event identifier
+        return json_answer(event, headers={EVENT_IDENTIFIER: str(uuid.uuid4())})
 
     async def init_error(self, request: web.Request) -> web.Response:
         """`POST /init/error`."""
@@ -90,12 +89,12 @@ class ExtensionsApi:
 
     def _error(self, request: web.Request, verb: str) -> web.Response:
         sandbox = self._current()
-        extension = sandbox.registry.find(request.headers.get(IDENTIFIER))
+        extension = sandbox.registry.find(request.headers.get(IDENTIFIER), naming_it=False)
         error_type = request.headers.get(ERROR_TYPE)
         if not error_type:
             raise ApiError("Extension.MissingHeader", f"{ERROR_TYPE} not found")
         sandbox.report_error(extension, verb, error_type)
-        return web.json_response(STATUS_OK, status=202, dumps=events.compact)
+        return json_answer(STATUS_OK, status=202)
 
     async def telemetry(self, request: web.Request) -> web.Response:
         """`PUT /telemetry`."""
@@ -111,4 +110,4 @@ class ExtensionsApi:
         await sandbox.dispatcher.subscribe(extension.name, subscription)
         record = events.telemetry_subscription(name=extension.name, types=list(subscription.types))
         sandbox.emit("platform.telemetrySubscription", record)
-        return web.Response(text=json.dumps("OK"), content_type="application/json")
+        return json_answer("OK")

@@ -10,6 +10,7 @@ from aiohttp import web
 from o2_lambda.emulator import events
 from o2_lambda.emulator.errors import ApiError, Fatal
 from o2_lambda.emulator.invocation import UNHANDLED, Invocation, Response
+from o2_lambda.emulator.server import json_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,7 +72,7 @@ class RuntimeApi:
             raise ApiError("RequestEntityTooLarge", too_large, status=413)
         invocation.answer(Response(body, content_type=request.headers.get("Content-Type", "application/json")))
         self._finish(sandbox, invocation)
-        return web.json_response(STATUS_OK, status=202, dumps=events.compact)
+        return json_answer(STATUS_OK, status=202)
 
     async def error(self, request: web.Request) -> web.Response:
         """`POST /invocation/ID/error`: the function raised."""
@@ -82,7 +83,7 @@ class RuntimeApi:
         invocation.error_type = _error_type(request, body)
         invocation.answer(Response(body, UNHANDLED))
         self._finish(sandbox, invocation)
-        return web.json_response(STATUS_OK, status=202, dumps=events.compact)
+        return json_answer(STATUS_OK, status=202)
 
     async def init_error(self, request: web.Request) -> web.Response:
         """`POST /init/error`: the runtime could not load the function."""
@@ -93,7 +94,7 @@ class RuntimeApi:
         sandbox.drain_output()
         message = _field(body, "errorMessage") or "the runtime reported an error during init"
         sandbox.latch(Fatal(_error_type(request, body), message, status="error", payload=body))
-        return web.json_response(STATUS_OK, status=202, dumps=events.compact)
+        return json_answer(STATUS_OK, status=202)
 
     @staticmethod
     def _find(sandbox: Sandbox, request: web.Request) -> Invocation:

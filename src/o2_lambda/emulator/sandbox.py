@@ -147,7 +147,13 @@ class Sandbox:
     def _exited(self, process: Process) -> None:
         code = process.returncode
         self.timeline.note("exit", name=process.name, returncode=code, killed=process.killed)
-        how = f"exit status {code}" if code is None or code >= 0 else f"signal: {signal.Signals(-code).name}"
+        how = (
+            f"signal: {signal.Signals(-code).name}"
+            if code and code < 0
+            else f"exit status {code}"
+            if code
+            else "exit code 0"
+        )
         if process.name == RUNTIME:
             message = f"Runtime exited with error: {how}" if code else "Runtime exited without providing a reason"
             self.latch(Fatal("Runtime.ExitError", message))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from o2_lambda.emulator import events
 from o2_lambda.emulator.errors import ApiError
 
 if TYPE_CHECKING:
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 REQUEST_BYTES_MAX = 32 * 1024 * 1024  # above every limit the APIs themselves state, so that they can state them
 KEEP_ALIVE_S = 3600.0  # a connection idle over a long freeze is not the platform's to close
+
+
+def json_answer(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A JSON answer with AWS's own Content-Type, which names no charset."""
+    body = events.compact(value).encode()
+    return web.Response(body=body, status=status, headers=headers, content_type="application/json")
 
 
 class Server:

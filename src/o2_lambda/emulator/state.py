@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 EXTENSIONS_MAX = 10  # AWS's quota of extensions per function, internal ones included
+INTERNAL_SHUTDOWN = "ShutdownEventNotSupportedForInternalExtension"
 NOT_ALLOWED = "State transition is not allowed"
 
 # States
@@ -101,8 +102,9 @@ class Extension:
         """Apply `verb`; raises ApiError (403 Extension.InvalidExtensionState) when the table has no such row."""
         target = TRANSITIONS.get((self.state, verb))
         if target is None:
-            goal = GOALS.get(verb, verb)
-            msg = f"State transition from {self.state} to {goal} failed for extension {self.name}. Error: {NOT_ALLOWED}"
+            goal = EXITED if (self.state, verb) == (INIT_ERROR, REPORT_EXIT_ERROR) else GOALS.get(verb, verb)
+            who = self.name if verb == REGISTER else self.identifier
+            msg = f"State transition from {self.state} to {goal} failed for extension {who}. Error: {NOT_ALLOWED}"
             raise ApiError("Extension.InvalidExtensionState", msg)
         self.state = target
 
@@ -146,7 +148,9 @@ class Registry:
         allowed = EVENTS_MANAGED if self._managed else EVENTS_EXTERNAL if extension.external else EVENTS_INTERNAL
         for event in events:
             if event not in allowed:
-                raise ApiError("Extension.InvalidEventType", f"{event}: ErrorInvalidEventType")
+                internal_shutdown = event == SHUTDOWN and not extension.external and not self._managed
+                reason = INTERNAL_SHUTDOWN if internal_shutdown else "ErrorInvalidEventType"
+                raise ApiError("Extension.InvalidEventType", f"{event}: {reason}")
         extension.move(REGISTER)
         extension.events = list(dict.fromkeys(events))
         extension.identifier = str(uuid.uuid4())
@@ -154,8 +158,11 @@ class Registry:
         self.extensions[name] = extension
         return extension
 
-    def find(self, identifier: str | None) -> Extension:
-        """Return the extension an identifier header names; raises ApiError when it names none."""
+    def find(self, identifier: str | None, *, naming_it: bool = True) -> Extension:
+        """Return the extension an identifier header names; raises ApiError when it names none.
+
+        AWS's error calls do not repeat the unknown identifier (`naming_it`), its other calls do.
+        """
         if not identifier:
             raise ApiError("Extension.MissingExtensionIdentifier", "Missing Lambda-Extension-Identifier header")
         try:
@@ -164,7 +171,10 @@ class Registry:
             raise ApiError("Extension.InvalidExtensionIdentifier", "Invalid Lambda-Extension-Identifier") from None
         extension = self._by_id.get(identifier)
         if extension is None:
-            raise ApiError("Extension.UnknownExtensionIdentifier", f"Unknown extension {identifier}")
+            raise ApiError(
+                "Extension.UnknownExtensionIdentifier",
+                f"Unknown extension {identifier}" if naming_it else "Unknown Lambda-Extension-Identifier",
+            )
         return extension
 
     def _new_internal(self, name: str) -> Extension:

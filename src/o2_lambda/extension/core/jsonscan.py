@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SCAN_ERRORS", "Pairs", "get", "loads", "members", "quote", "scan_once", "scanstring", "skip_space"]
 
-# What the C scanner raises on bad input: ValueError, StopIteration (no value here), RecursionError (nested too deep);
-# ImportError where the frozen interpreter does not carry json.decoder, the home of JSONDecodeError.
-SCAN_ERRORS = (ValueError, StopIteration, RecursionError, ImportError, IndexError)
+# What the C scanner raises on bad input: ValueError (JSONDecodeError), StopIteration (no value here), RecursionError
+# (nested too deep). It looks JSONDecodeError up in json.decoder, which is not imported here: then it raises SystemError
+# (CPython 3.11 and 3.12), or ImportError where a frozen interpreter does not carry that module.
+SCAN_ERRORS = (ValueError, StopIteration, RecursionError, SystemError, ImportError, IndexError)
 
 quote = encode_basestring_ascii
 

@@ -1,0 +1,75 @@
+"""`o2-lambda build`: makes the layer zips from pinned sources."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from o2_lambda.layer.build import VARIANTS, project_root
+from o2_lambda.layer.build import build as build_layers
+from o2_lambda.layer.packing import sizes
+from o2_lambda.layer.process import LayerError
+from o2_lambda.layer.toolchain import TARGETS
+
+_ALL = "all"
+_BYTES_PER_KB = 1000
+
+
+@click.command(short_help="Build the layer zips.")
+@click.option(
+    "--arch",
+    type=click.Choice([*TARGETS, _ALL]),
+    default=_ALL,
+    show_default=True,
+    help="Architecture of the Lambda functions.",
+)
+@click.option(
+    "--variant",
+    "variants",
+    type=click.Choice(VARIANTS),
+    multiple=True,
+    help="full: with auto-instrumentation; core: the extension alone. Repeatable; all by default.",
+)
+@click.option(
+    "--target",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("target"),
+    show_default=True,
+    help="Folder for the zips.",
+)
+@click.option("--inspect", is_flag=True, help="Print the sizes of each zip's parts.")
+def build(*, arch: str, variants: tuple[str, ...], target: Path, inspect: bool) -> None:
+    """Build the layer from pinned sources; only what has changed is made anew. Needs a Debian machine with make and perl."""
+    console = Console()
+    cache = project_root() / ".cache" / "layer"
+    arches = list(TARGETS) if arch == _ALL else [arch]
+    began = time.monotonic()
+    try:
+        with console.status(f"Building for {' and '.join(arches)} ..."):
+            paths = build_layers(arches, variants or VARIANTS, target, cache)
+    except LayerError as error:
+        raise click.ClickException(str(error)) from None
+    for path in paths:
+        content = path.read_bytes()
+        console.print(f"{path}  {len(content) / 1e6:.2f} MB  sha256 {hashlib.sha256(content).hexdigest()}", soft_wrap=True)
+    if inspect:
+        for path in paths:
+            console.print(_parts(path))
+    console.print(f"[dim]{time.monotonic() - began:.1f} s[/dim]")
+
+
+def _parts(path: Path) -> Table:
+    table = Table(title=path.name, title_justify="left")
+    table.add_column("part, below /opt")
+    for heading in ("files", "kB unpacked", "kB in the zip"):
+        table.add_column(heading, justify="right")
+    parts = sizes(path)
+    total = tuple(sum(column) for column in zip(*parts.values(), strict=True))
+    for name, (files, unpacked, packed) in [*sorted(parts.items()), ("total", total)]:
+        table.add_row(name, str(files), f"{unpacked / _BYTES_PER_KB:,.1f}", f"{packed / _BYTES_PER_KB:,.1f}")
+    return table

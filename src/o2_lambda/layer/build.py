@@ -1,0 +1,52 @@
+"""The layer zips: what is in them, and where they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from o2_lambda.layer import notices
+from o2_lambda.layer.certificates import hashed_folder
+from o2_lambda.layer.inputs import CERTIFICATES
+from o2_lambda.layer.linking import EXECUTABLE, Builder
+from o2_lambda.layer.packing import Entry, write_zip
+from o2_lambda.layer.store import Store
+from o2_lambda.layer.toolchain import TARGETS
+
+VARIANTS = ("full", "core")
+CA_FOLDER = "o2/ca"  # below /opt
+
+
+def project_root() -> Path:
+    """The checkout that this package is run from."""
+    return Path(__file__).parents[3]
+
+
+def build(arches: Iterable[str], variants: Iterable[str], target: Path, cache: Path) -> list[Path]:
+    """Builds the zips into the folder `target`, one per architecture and variant; returns their paths.
+
+    Raises LayerError where an input or a tool is missing or fails.
+    """
+    builder = Builder(Store(cache))
+    wanted = list(variants)
+    paths = []
+    for arch in arches:
+        entries = _entries(builder, arch)
+        for variant in wanted:
+            path = target / zip_name(arch, variant)
+            write_zip(path, entries)
+            paths.append(path)
+    return paths
+
+
+def zip_name(arch: str, variant: str) -> str:
+    """The file name under which users find a zip; the full variant has no name of its own."""
+    return f"{EXECUTABLE}-{arch}.zip" if variant == "full" else f"{EXECUTABLE}-{variant}-{arch}.zip"
+
+
+def _entries(builder: Builder, arch: str) -> dict[str, Entry]:
+    executable = builder.executable(TARGETS[arch]).read_bytes()
+    certdata = (builder.inputs.source(CERTIFICATES) / "mozilla/certdata.txt").read_text(encoding="utf-8")
+    files = {f"extensions/{EXECUTABLE}": Entry(executable, executable=True)}
+    files |= {f"{CA_FOLDER}/{name}": Entry(pem) for name, pem in hashed_folder(certdata).items()}
+    return files | notices.entries(notices.components(builder.inputs, project_root()), files)

@@ -1,0 +1,125 @@
+"""CA certificates as a folder that OpenSSL searches by hash: it reads the one file that a handshake needs, no bundle.
+
+The list is Mozilla's, as Debian carries it: every root that is trusted to vouch for servers.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+
+_SERVER_TRUST = ("CKA_TRUST_SERVER_AUTH", "CKT_NSS_TRUSTED_DELEGATOR")
+_TRUST_CLASS = "CKO_NSS_TRUST"
+_CERTIFICATE_CLASS = "CKO_CERTIFICATE"
+
+_SEQUENCE, _SET, _UTF8_STRING, _VERSION = 0x30, 0x31, 0x0C, 0xA0
+# String types that a name's hash is indifferent to, and how their bytes are read.
+_STRING_ENCODINGS = {
+    0x0C: "utf-8",
+    0x13: "ascii",  # PrintableString
+    0x14: "latin-1",  # T61String, as OpenSSL reads it
+    0x16: "ascii",  # IA5String
+    0x1A: "ascii",  # VisibleString
+    0x1C: "utf-32-be",  # UniversalString
+    0x1E: "utf-16-be",  # BMPString
+}
+_HASH_BYTES = 4
+
+
+def hashed_folder(certdata: str) -> dict[str, bytes]:
+    """File name -> PEM of every trusted root in Mozilla's `certdata.txt`, named as OpenSSL looks for it."""
+    files: dict[str, bytes] = {}
+    taken: Counter[str] = Counter()
+    for der in sorted(trusted_roots(certdata)):
+        name = subject_hash(der)
+        body = "\n".join(textwrap.wrap(base64.b64encode(der).decode(), 64))
+        files[f"{name}.{taken[name]}"] = f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n".encode()
+        taken[name] += 1
+    return files
+
+
+def trusted_roots(certdata: str) -> list[bytes]:
+    """The DER of each certificate that Mozilla trusts as a root for servers."""
+    objects = list(_objects(certdata))
+    field, wanted = _SERVER_TRUST
+    trusted = {
+        (o["CKA_ISSUER"], o["CKA_SERIAL_NUMBER"])
+        for o in objects
+        if o["CKA_CLASS"] == _TRUST_CLASS and o[field] == wanted
+    }
+    return [
+        bytes(o["CKA_VALUE"])  # type: ignore[arg-type] # multi-line fields are bytes
+        for o in objects
+        if o["CKA_CLASS"] == _CERTIFICATE_CLASS and (o["CKA_ISSUER"], o["CKA_SERIAL_NUMBER"]) in trusted
+    ]
+
+
+def _objects(certdata: str) -> Iterator[dict[str, str | bytes]]:
+    """The objects of the file; one ends where the next CKA_CLASS begins."""
+    lines = iter(certdata.partition("\nBEGINDATA\n")[2].splitlines())
+    current: dict[str, str | bytes] = {}
+    for line in lines:
+        words = line.split(maxsplit=2)
+        if not words or line.startswith("#"):
+            continue
+        if words[0] == "CKA_CLASS" and current:
+            yield current
+            current = {}
+        if words[1] == "MULTILINE_OCTAL":
+            digits = "".join(iter(lines.__next__, "END")).split("\\")[1:]
+            current[words[0]] = bytes(int(octal, 8) for octal in digits)
+        else:
+            current[words[0]] = words[2] if len(words) > 2 else ""  # noqa: PLR2004 - name, type, value
+    if current:
+        yield current
+
+
+def subject_hash(certificate: bytes) -> str:
+    """OpenSSL's hash of a DER certificate's subject: of its canonical form, so that spelling does not matter."""
+    (_tag, body, _end) = _element(certificate, 0)
+    (_tag, signed, _end) = _element(body, 0)
+    fields = [field for field in _elements(signed) if field[0] != _VERSION]
+    subject = fields[4][1]  # serial number, signature, issuer, validity, subject
+    canonical = b"".join(_canonical_set(rdn) for _tag, rdn in _elements(subject))
+    return hashlib.sha1(canonical, usedforsecurity=False).digest()[:_HASH_BYTES][::-1].hex()
+
+
+def _canonical_set(rdn: bytes) -> bytes:
+    attributes = []
+    for _tag, attribute in _elements(rdn):
+        (_oid_tag, oid), (tag, value) = _elements(attribute)
+        encoding = _STRING_ENCODINGS.get(tag)
+        if encoding is not None:
+            text = b" ".join(value.decode(encoding).encode().split()).lower()
+            tag, value = _UTF8_STRING, text
+        attributes.append(_der(_SEQUENCE, _der(0x06, oid) + _der(tag, value)))
+    return _der(_SET, b"".join(sorted(attributes)))
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
+    position = 0
+    while position < len(data):
+        tag, content, position = _element(data, position)
+        yield tag, content
+
+
+def _element(data: bytes, position: int) -> tuple[int, bytes, int]:
+    """The DER element at a position: tag, content, and where the next one starts."""
+    tag, length = data[position], data[position + 1]
+    position += 2
+    if length & 0x80:
+        count = length & 0x7F
+        length = int.from_bytes(data[position : position + count])
+        position += count
+    return tag, data[position : position + length], position + length
+
+
+def _der(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    if size < 0x80:  # noqa: PLR2004 - DER's short form
+        return bytes((tag, size)) + content
+    length = size.to_bytes((size.bit_length() + 7) // 8)
+    return bytes((tag, 0x80 | len(length))) + length + content

@@ -1,0 +1,190 @@
+"""What the layer is built from: upstream sources and the compiler, pinned by name, version and sha256.
+
+Sources come from Debian through apt, the compiler from the Python package index through pip: whichever mirrors this
+machine's own configuration names. apt gets a private configuration, so that nothing of the system's changes.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tarfile
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from o2_lambda.layer.process import LayerError, read, require, run
+from o2_lambda.layer.store import Store, digest
+
+DEBIAN_SUITES = {"debian": ("trixie", "trixie-updates"), "debian-security": ("trixie-security",)}
+DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+class Source(NamedTuple):
+    """An upstream release as Debian carries it: never patched, so that the version says it all."""
+
+    package: str
+    version: str
+    file: str
+    sha256: str
+    unneeded: tuple[str, ...] = ()  # folders below the top one that are not unpacked (their build.info is)
+
+
+class Compiler(NamedTuple):
+    """A wheel of the Python package index; sha256 per machine that it runs on."""
+
+    package: str
+    version: str
+    sha256: dict[str, str]
+    musl_version: str
+
+
+CPYTHON = Source(
+    "python3.13",
+    "3.13.5",
+    "python3.13_3.13.5.orig.tar.xz",
+    "93e583f243454e6e9e4588ca2c2662206ad961659863277afcdb96801647d640",
+    ("Doc", "Lib/test", "Lib/idlelib", "Lib/tkinter", "Mac", "PC", "PCbuild"),
+)
+OPENSSL = Source(
+    "openssl",
+    "3.5.7",
+    "openssl_3.5.7.orig.tar.gz",
+    "a8c0d28a529ca480f9f36cf5792e2cd21984552a3c8e4aa11a24aa31aeac98e8",
+    ("test", "doc", "demos", "fuzz"),
+)
+ZLIB = Source(
+    "zlib",
+    "1.3.1",
+    "zlib_1.3.dfsg+really1.3.1.orig.tar.gz",
+    "60dd315c07f616887caa029408308a018ace66e3d142726a97db164b3b8f69fb",
+    ("contrib", "examples", "test"),
+)
+CERTIFICATES = Source(
+    "ca-certificates",
+    "20250419",
+    "ca-certificates_20250419.tar.xz",
+    "33b44ef78653ecd3f0f2f13e5bba6be466be2e7da72182f737912b81798ba5d2",
+)
+ZIG = Compiler(  # musl comes with it, as source
+    "ziglang",
+    "0.15.2",
+    {
+        "x86_64": "806316453d1ede7174ed3fefb8e5348154629089c3bb5fe812dfd0e172fac130",
+        "aarch64": "edc0aa60ec964a4cf462d40f68d7de242ddf37fd9a80f2afaee6397059463230",
+    },
+    "1.2.5",
+)
+
+
+class Inputs:
+    """Fetches inputs once and hands out their unpacked folders."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def source(self, source: Source) -> Path:
+        """The folder of a source's unpacked tree."""
+
+        def make(output: Path, scratch: Path) -> None:
+            archive = self._apt_source(source, scratch)
+            _check(archive, source.sha256)
+            _unpack(archive, output, source.unneeded)
+
+        return self._store.result(f"source-{source.package}", source, make)
+
+    def zig(self) -> Path:
+        """The compiler's executable."""
+        machine = platform.machine()
+        if machine not in ZIG.sha256:
+            raise LayerError(f"the layer can be built on {' and '.join(ZIG.sha256)}, not on {machine}")
+        sha256 = ZIG.sha256[machine]
+
+        def make(output: Path, scratch: Path) -> None:
+            pinned = scratch / "requirements.txt"
+            pinned.write_text(f"{ZIG.package}=={ZIG.version} --hash=sha256:{sha256}\n")
+            pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"]
+            exact = ["--only-binary=:all:", "--require-hashes", "-r", pinned, "--dest", scratch]
+            run([*pip, *exact], log=scratch / "pip.log")
+            (wheel,) = scratch.glob("*.whl")
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(output)
+            (output / ZIG.package / "zig").chmod(0o755)
+
+        return self._store.result("zig", [ZIG.package, ZIG.version, sha256], make) / ZIG.package / "zig"
+
+    def _apt_source(self, source: Source, scratch: Path) -> Path:
+        require("apt-get", "apt-cache")
+        log = scratch / "apt.log"
+        with self._store.locked("apt"):
+            for env in _private_apt(self._store.root / "apt"):
+                if _debian_version(source, env) is None:
+                    run(["apt-get", "update"], log=log, env=env)
+                version = _debian_version(source, env)
+                command = ["apt-get", "source", "--download-only", "--tar-only", "--only-source"]
+                try:
+                    if version is not None:
+                        run([*command, f"{source.package}={version}"], cwd=scratch, log=log, env=env)
+                        return scratch / source.file
+                except LayerError:
+                    continue  # an index may name what the archive does not hold; the other one may
+        raise LayerError(
+            f"{source.file} with the pinned sha256 is not (no longer?) offered by this machine's Debian mirror: "
+            f"pin the current release of {source.package} in {Path(__file__).name}"
+        )
+
+
+def _private_apt(root: Path) -> list[dict[str, str]]:
+    """Environments for apt with configurations of our own below `root`, one per archive of the system's mirrors."""
+    signed = f"[signed-by={DEBIAN_KEYRING}] " if DEBIAN_KEYRING.exists() else ""
+    addresses = read(["apt-get", "indextargets", "--format", "$(REPO_URI)"]).split()
+    environments = []
+    for archive, suites in DEBIAN_SUITES.items():
+        address = next((address for address in addresses if PurePosixPath(address).name == archive), None)
+        if address is None:
+            continue
+        place = root / archive
+        (place / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+        (place / "archives" / "partial").mkdir(parents=True, exist_ok=True)
+        (place / "sources.list").write_text("".join(f"deb-src {signed}{address} {suite} main\n" for suite in suites))
+        (place / "apt.conf").write_text(
+            f'Dir::State "{place}";\nDir::Cache "{place}";\n'
+            f'Dir::Etc::sourcelist "{place}/sources.list";\nDir::Etc::sourceparts "-";\n'
+            'APT::Sandbox::User "root";\nAcquire::Languages "none";\n'
+        )
+        environments.append({"APT_CONFIG": str(place / "apt.conf")})
+    if not environments:
+        raise LayerError("apt on this machine knows no Debian archive: build on Debian, or in a Debian container")
+    return environments
+
+
+def _debian_version(source: Source, env: dict[str, str]) -> str | None:
+    """The version of Debian's package that carries exactly this archive, None where there is none (any more)."""
+    try:
+        stanzas = read(["apt-cache", "showsrc", "--only-source", source.package], env=env)
+    except LayerError:
+        return None
+    for stanza in stanzas.split("\n\n"):
+        if source.sha256 in stanza:
+            for line in stanza.splitlines():
+                if line.startswith("Version: "):
+                    return line.removeprefix("Version: ")
+    return None
+
+
+def _check(archive: Path, sha256: str) -> None:
+    found = digest(archive.read_bytes())
+    if found != sha256:
+        raise LayerError(f"{archive.name} has sha256 {found}, pinned is {sha256}: do not use it")
+
+
+def _unpack(archive: Path, output: Path, unneeded: tuple[str, ...]) -> None:
+    """Unpacks without the archive's top folder."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            _top, _slash, name = member.name.removeprefix("./").partition("/")
+            skipped = name.startswith(tuple(f"{folder}/" for folder in unneeded))
+            if not name or (skipped and "build.info" not in name):
+                continue
+            if member.isfile() or member.isdir():
+                tar.extract(member.replace(name=name, deep=False), output, filter="data")

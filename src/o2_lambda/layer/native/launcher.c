@@ -1,0 +1,93 @@
+/* The executable's entry: an isolated CPython that runs the extension frozen into it.
+ *
+ * Invariants:
+ *  - Nothing of the machine steers the interpreter: no PYTHON* variable, no site, no user files, no search path, no
+ *    locale. What is not built in or frozen in does not exist.
+ *  - Nothing is read from disk before main() of the extension runs.
+ *  - A peer that closes its end is an error code, never a signal: SIGPIPE is ignored before anything else.
+ *  - main() ends the process by itself; coming back from it is a bug and exits with 1.
+ */
+#define PY_SSIZE_T_CLEAN
+#include "Python.h"
+#include <signal.h>
+#include <unistd.h>
+
+#define ENTRY_MODULE "o2_lambda.extension.main"
+#define ENTRY_FUNCTION "main"
+
+static PyStatus preinitialize(void)
+{
+    PyPreConfig config;
+    PyPreConfig_InitIsolatedConfig(&config);
+    config.utf8_mode = 1;
+    return Py_PreInitialize(&config);
+}
+
+static PyStatus set_strings(PyConfig *config)
+{
+    /* Everything that a search for the standard library would compute, so that none takes place. */
+    struct { wchar_t **field; const wchar_t *value; } strings[] = {
+        {&config->program_name, L"o2-lambda-extension"},
+        {&config->executable, L""},
+        {&config->base_executable, L""},
+        {&config->prefix, L""},
+        {&config->base_prefix, L""},
+        {&config->exec_prefix, L""},
+        {&config->base_exec_prefix, L""},
+        {&config->stdlib_dir, L""},
+        {&config->platlibdir, L"lib"},
+        {&config->filesystem_encoding, L"utf-8"},
+        {&config->filesystem_errors, L"surrogateescape"},
+        {&config->stdio_encoding, L"utf-8"},
+        {&config->stdio_errors, L"backslashreplace"},
+    };
+    for (size_t i = 0; i < sizeof strings / sizeof strings[0]; i++) {
+        PyStatus status = PyConfig_SetString(config, strings[i].field, strings[i].value);
+        if (PyStatus_Exception(status))
+            return status;
+    }
+    return PyStatus_Ok();
+}
+
+static PyStatus initialize(int argc, char **argv)
+{
+    PyStatus status = preinitialize();
+    if (PyStatus_Exception(status))
+        return status;
+    PyConfig config;
+    PyConfig_InitIsolatedConfig(&config);
+    config.site_import = 0;
+    config.module_search_paths_set = 1;
+    config.pathconfig_warnings = 0;
+    config.use_frozen_modules = 1;
+    config.write_bytecode = 0;
+    config.code_debug_ranges = 0;
+    status = set_strings(&config);
+    if (!PyStatus_Exception(status))
+        status = PyConfig_SetBytesArgv(&config, argc, argv);
+    if (!PyStatus_Exception(status))
+        status = Py_InitializeFromConfig(&config);
+    PyConfig_Clear(&config);
+    return status;
+}
+
+static void run(void)
+{
+    PyObject *module = PyImport_ImportModule(ENTRY_MODULE);
+    PyObject *arguments = PySys_GetObject("argv");
+    if (module && arguments)
+        Py_XDECREF(PyObject_CallMethod(module, ENTRY_FUNCTION, "O", arguments));
+    if (PyErr_Occurred())
+        PyErr_Print();
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    PyStatus status = initialize(argc, argv);
+    if (PyStatus_Exception(status))
+        Py_ExitStatusException(status);
+    run();
+    fflush(NULL);
+    _exit(1);
+}

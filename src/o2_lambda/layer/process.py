@@ -1,0 +1,61 @@
+"""Running the build's tools: quietly, at low priority, with a log that the error names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+NICENESS = 10  # a build leaves the machine usable
+_TAIL_LINES = 15
+_LINE_LENGTH_MAX = 300
+
+
+class LayerError(Exception):
+    """The layer cannot be built; the text names what is missing or failed, and the next step."""
+
+
+def run(command: Sequence[str | Path], *, log: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+    """Runs a tool, its output appended to `log`. `env` is added to this process's own. Raises LayerError."""
+    words = [str(word) for word in command]
+    with log.open("ab") as sink:
+        sink.write(f"$ {' '.join(words)}\n".encode())
+        sink.flush()
+        try:
+            done = subprocess.run(  # noqa: S603 - commands of this package only
+                ["nice", "-n", str(NICENESS), *words],
+                cwd=cwd,
+                env={**os.environ, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        except OSError as error:
+            raise LayerError(f"{words[0]} cannot be run: {error.strerror}") from None
+    if done.returncode != 0:
+        tail = "\n".join(line[:_LINE_LENGTH_MAX] for line in log.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
+        raise LayerError(f"{Path(words[0]).name} failed with status {done.returncode}; the end of {log}:\n{tail}")
+
+
+def read(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> str:
+    """A tool's standard output. Raises LayerError where it fails."""
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(  # noqa: S603 - as above
+            words, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise LayerError(f"{words[0]} cannot be run: {error.strerror}") from None
+    if done.returncode != 0:
+        raise LayerError(f"{' '.join(words[:3])} failed: {done.stderr.strip()[-400:]}")
+    return done.stdout
+
+
+def require(*tools: str) -> None:
+    """Raises LayerError naming the tools that this machine does not have."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if missing:
+        raise LayerError(f"the layer build needs {', '.join(missing)}: install it (Debian: apt-get install {' '.join(missing)})")

@@ -1,0 +1,103 @@
+"""The cross-compiler and its targets: zig's clang with musl, the same bytes from every build machine."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from o2_lambda.layer.inputs import Inputs
+from o2_lambda.layer.process import LayerError, require, run
+from o2_lambda.layer.store import Store
+
+# Dates that compilers and tools write become this one: 1980-01-01, the first that a zip can hold.
+SOURCE_DATE_EPOCH = 315_532_800
+JOBS = 2
+
+
+class Target(NamedTuple):
+    """An architecture, in the vocabulary of each tool."""
+
+    arch: str  # as Lambda calls it
+    machine: str  # as the kernel and clang call it
+    openssl: str
+    flags: tuple[str, ...] = ()
+
+    @property
+    def triple(self) -> str:
+        """As zig calls it."""
+        return f"{self.machine}-linux-musl"
+
+
+TARGETS = {
+    "x86_64": Target("x86_64", "x86_64", "linux-x86_64"),
+    "arm64": Target("arm64", "aarch64", "linux-aarch64"),
+}
+
+# Sections of their own let the linker drop what is not used; nothing here unwinds or is debugged in place.
+COMPILE_FLAGS = (
+    "-g0",
+    "-fno-sanitize=all",
+    "-fno-stack-protector",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-unwind-tables",
+)
+
+
+def host() -> Target:
+    """The target whose programs run on this machine."""
+    for target in TARGETS.values():
+        if target.machine == platform.machine():
+            return target
+    raise LayerError(f"the layer can be built on x86_64 and aarch64, not on {platform.machine()}")
+
+
+class Toolchain:
+    """Compiler, archiver and linker for one target, as the commands `o2-cc`, `o2-ar` and `o2-ranlib`.
+
+    They are called by name and found through PATH, so that no path of this machine gets into what they make.
+    """
+
+    def __init__(self, store: Store, inputs: Inputs, target: Target) -> None:
+        require("make", "perl", "nice")
+        self.target = target
+        zig = inputs.zig()
+        self.identity = zig.parents[1].name
+        scripts = {
+            "o2-cc": f"cc -target {target.triple} {' '.join(target.flags)}",
+            "o2-ar": "ar",
+            "o2-ranlib": "ranlib",
+        }
+
+        def make(output: Path, _scratch: Path) -> None:
+            for name, arguments in scripts.items():
+                (output / name).write_text(f'#!/bin/sh\nexec "$O2_ZIG" {arguments} "$@"\n')
+                (output / name).chmod(0o755)
+
+        folder = store.result(f"toolchain-{target.arch}", [scripts, self.identity], make)
+        cache = str(store.root / "zig-cache")
+        self.env = {
+            "PATH": f"{folder}:/usr/local/bin:/usr/bin:/bin",
+            "O2_ZIG": str(zig),
+            "ZIG_GLOBAL_CACHE_DIR": cache,
+            "ZIG_LOCAL_CACHE_DIR": cache,
+            "SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH),
+            "CC": "o2-cc",
+            "AR": "o2-ar",
+            "RANLIB": "o2-ranlib",
+            "LC_ALL": "C",
+            "TZ": "UTC",
+        }
+
+    def compile(self, source: Path, output: Path, flags: Sequence[str | Path], *, log: Path) -> Path:
+        """Compiles one C file to an object file."""
+        command = ["o2-cc", *COMPILE_FLAGS, "-O2", *flags, "-c", source.name, "-o", output]
+        run(command, cwd=source.parent, env=self.env, log=log)
+        return output
+
+    def make(self, folder: Path, *goals: str, log: Path) -> None:
+        """Runs make, bounded in parallelism."""
+        run(["make", f"-j{JOBS}", *goals], cwd=folder, env=self.env, log=log)
