@@ -10,10 +10,16 @@ from o2_lambda import __version__
 
 # subcommand -> (module, attribute, one-line help shown by `o2-lambda --help`)
 COMMANDS = {
+    "attach": ("o2_lambda.cli.attach", "attach", "Add the layer to functions, or upgrade it."),
     "backend": ("o2_lambda.cli.backend", "backend", "Run the local OpenObserve-compatible backend."),
     "build": ("o2_lambda.cli.build", "build", "Build the layer zips."),
+    "delete": ("o2_lambda.cli.layers", "delete", "Delete published versions of the layer."),
     "demo": ("o2_lambda.cli.demo", "demo", "See your own logs and traces: function, extension and backend, all local."),
+    "deploy": ("o2_lambda.cli.deploy", "deploy", "Publish the layer to one or more regions."),
+    "detach": ("o2_lambda.cli.attach", "detach", "Undo what attach did."),
+    "list": ("o2_lambda.cli.layers", "list_", "List the published versions of the layer."),
     "local": ("o2_lambda.cli.local", "local", "Run a function under the local Lambda emulator."),
+    "status": ("o2_lambda.cli.status", "status", "Show which functions have the layer, and which version."),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from o2_lambda.extension.core.flush import AUTO, STRATEGIES
-from o2_lambda.extension.core.url import ConfigError, Url, parse_url, printable, shown
+from o2_lambda.extension.core.url import ConfigError, Url, parse_url, shown, unquote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def _convert(setting: Setting, raw: str) -> Any:
             if word not in setting.choices:
                 raise ConfigError(f"{setting.name} knows {', '.join(setting.choices)}, not {shown(word)}")
         return words - {"none"}
-    if not printable(raw):
+    if not _is_header_value(raw):
         raise ConfigError(f"{setting.name} contains a control character or one outside ASCII; remove it")
     return parse_url(setting.name, raw) if setting.kind == "url" else raw
 
@@ -300,8 +300,14 @@ def _find_otlp_upstream(config: Config, environ: Mapping[str, str]) -> None:
     for item in environ.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(","):
         key, found, value = item.partition("=")
         key = key.strip().lower()
-        if named is not None and found and key not in _HEADERS_KEPT_BACK and _is_segment(key) and printable(value):
-            config.otlp_headers[key] = value.strip().replace("%20", " ")
+        if (
+            named is not None
+            and found
+            and key not in _HEADERS_KEPT_BACK
+            and _is_segment(key)
+            and _is_header_value(unquote(value))
+        ):
+            config.otlp_headers[key] = unquote(value.strip())
 
 
 def _foreign_url(config: Config, environ: Mapping[str, str], name: str) -> Url | None:
@@ -321,7 +327,12 @@ def _is_own_receiver(url: Url, config: Config) -> bool:
 
 
 def _is_segment(value: str) -> bool:
-    return bool(value) and all(char.isascii() and (char.isalnum() or char in "._-:") for char in value)
+    letters = all(char.isascii() and (char.isalnum() or char in "._-:") for char in value)
+    return letters and value.strip(".") != ""  # . and .. would be taken for steps of the path
+
+
+def _is_header_value(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
 def _level(raw: str) -> str:

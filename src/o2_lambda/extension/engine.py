@@ -59,6 +59,8 @@ class Engine:
         self._reported_id = ""  # the request of the last report
         self._waits_for_done = sandbox.telemetry and not sandbox.managed
         self._interval_at_ms = now.ms + config.flush_interval_ms
+        self._let_go_early = False  # the last hold ended at its deadline, before runtimeDone
+        self._left_over = False  # the last hold ended with something unsent: it goes beside the next invocation
         self._events = 0  # lifecycle events so far
         self._shutdown_ms: int | None = None  # when SHUTDOWN came
         self._drain_until_ms = 0
@@ -141,13 +143,18 @@ class Engine:
     def _begin_invocation(self, event: Any, deadline_ms: int, now: Now) -> None:
         self.lifecycle.move("INVOKE")
         self.ledger.invocations += 1
-        if self._request_id and self._waits_for_done and self._done_id != self._request_id:
+        if self._let_go_early and self._done_id != self._request_id:
             self.lines.add(
                 "WARN", "No platform.runtimeDone for the last invocation: sending beside the function instead"
             )
             self._waits_for_done = False
+        self.sender.flush_wanted = self._left_over
+        self._let_go_early = self._left_over = False
         self._rate.record(now.ms)
-        self._request_id = get(event, "requestId") or ""
+        request_id = get(event, "requestId") or ""
+        if request_id == self._request_id:
+            self._done_id = ""  # retried under the same id: the runtimeDone that was seen is not this one's
+        self._request_id = request_id
         self._splicer.begin_invocation(self._request_id, telemetry.trace_id_of(get(event, "tracing", "value")))
         strategy = self.config.flush_strategy
         if strategy == flush.AUTO:
@@ -179,6 +186,8 @@ class Engine:
         if not hold.is_over(now.ms, all_sent=all_sent, in_vain=in_vain):
             actions.wake_by(hold.until_ms)
             return
+        self._let_go_early = hold.done_ms is None
+        self._left_over = self._let_go_early or not all_sent
         if hold.done_ms is not None:
             self.ledger.held_invocation(now.ms - hold.done_ms)
             if all_sent:

@@ -39,7 +39,7 @@ class Sender:
             max_ms=config.max_retry_delay_ms,
         )
         self.in_flight: Request | None = None
-        self.flush_wanted = False  # until the buffer is empty, batches that still fill go as well
+        self.flush_wanted = False  # once: batches that still fill go as well
         self.credentials_refused = False  # the last answer: only a person can change it
         self._flight_events = 0  # how many lifecycle events there had been when the request set out
         self._forgiven_events = 0  # the count at which a failure was put down to a freeze
@@ -59,7 +59,6 @@ class Sender:
         if self.in_flight is not None:
             return
         if self._buffer.is_empty:
-            self.flush_wanted = False
             return
         urgent_first = self._drain_until_ms is not None
         batch = self._buffer.next_batch(urgent_first=urgent_first)
@@ -69,6 +68,7 @@ class Sender:
             actions.wake_by(self.backoff.not_before_ms)
             return
         if batch is None:
+            self.flush_wanted = False
             self._buffer.seal_all()
             batch = self._buffer.next_batch(urgent_first=urgent_first)
         if batch is None:

@@ -82,7 +82,7 @@ def _configure(source: Path, scratch: Path, builder: object, toolchain: Toolchai
         command += [f"--host={toolchain.target.triple}", f"--with-build-python={interpreter}"]
     return [
         *command,
-        f"CFLAGS={' '.join(COMPILE_FLAGS)} -w",
+        f"CFLAGS={' '.join(COMPILE_FLAGS)} {toolchain.path_flag} -w",
         f"OPT={OPTIMIZE}",
         "LDFLAGS=-static",
         "MODULE_BUILDTYPE=static",

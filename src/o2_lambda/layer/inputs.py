@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from o2_lambda.layer.process import LayerError, read, require, run
+from o2_lambda.layer.process import LayerError, Unavailable, read, require, run
 from o2_lambda.layer.store import Store, digest
 
 DEBIAN_SUITES = {"debian": ("trixie", "trixie-updates"), "debian-security": ("trixie-security",)}
@@ -97,7 +97,7 @@ class Inputs:
         """The compiler's executable."""
         machine = platform.machine()
         if machine not in ZIG.sha256:
-            raise LayerError(f"the layer can be built on {' and '.join(ZIG.sha256)}, not on {machine}")
+            raise Unavailable(f"the layer can be built on {' and '.join(ZIG.sha256)}, not on {machine}")
         sha256 = ZIG.sha256[machine]
 
         def make(output: Path, scratch: Path) -> None:
@@ -105,7 +105,10 @@ class Inputs:
             pinned.write_text(f"{ZIG.package}=={ZIG.version} --hash=sha256:{sha256}\n")
             pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"]
             exact = ["--only-binary=:all:", "--require-hashes", "-r", pinned, "--dest", scratch]
-            run([*pip, *exact], log=scratch / "pip.log")
+            try:
+                run([*pip, *exact], log=scratch / "pip.log")
+            except LayerError as error:
+                raise Unavailable(f"{ZIG.package} {ZIG.version} cannot be fetched: {error}") from None
             (wheel,) = scratch.glob("*.whl")
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(output)
@@ -128,7 +131,7 @@ class Inputs:
                         return scratch / source.file
                 except LayerError:
                     continue  # an index may name what the archive does not hold; the other one may
-        raise LayerError(
+        raise Unavailable(
             f"{source.file} with the pinned sha256 is not (no longer?) offered by this machine's Debian mirror: "
             f"pin the current release of {source.package} in {Path(__file__).name}"
         )
@@ -154,7 +157,7 @@ def _private_apt(root: Path) -> list[dict[str, str]]:
         )
         environments.append({"APT_CONFIG": str(place / "apt.conf")})
     if not environments:
-        raise LayerError("apt on this machine knows no Debian archive: build on Debian, or in a Debian container")
+        raise Unavailable("apt on this machine knows no Debian archive: build on Debian, or in a Debian container")
     return environments
 
 

@@ -17,6 +17,10 @@ class LayerError(Exception):
     """The layer cannot be built; the text names what is missing or failed, and the next step."""
 
 
+class Unavailable(LayerError):
+    """This machine cannot build the layer: a tool or an input cannot be had here."""
+
+
 def run(command: Sequence[str | Path], *, log: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
     """Runs a tool, its output appended to `log`. `env` is added to this process's own. Raises LayerError."""
     words = [str(word) for word in command]
@@ -58,4 +62,4 @@ def require(*tools: str) -> None:
     """Raises LayerError naming the tools that this machine does not have."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
-        raise LayerError(f"the layer build needs {', '.join(missing)}: install it (Debian: apt-get install {' '.join(missing)})")
+        raise Unavailable(f"the layer build needs {', '.join(missing)}: install it (Debian: apt-get install {' '.join(missing)})")

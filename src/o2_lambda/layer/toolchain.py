@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from o2_lambda.layer.inputs import Inputs
-from o2_lambda.layer.process import LayerError, require, run
+from o2_lambda.layer.process import Unavailable, require, run
 from o2_lambda.layer.store import Store
 
 # Dates that compilers and tools write become this one: 1980-01-01, the first that a zip can hold.
@@ -52,7 +52,7 @@ def host() -> Target:
     for target in TARGETS.values():
         if target.machine == platform.machine():
             return target
-    raise LayerError(f"the layer can be built on x86_64 and aarch64, not on {platform.machine()}")
+    raise Unavailable(f"the layer can be built on x86_64 and aarch64, not on {platform.machine()}")
 
 
 class Toolchain:
@@ -79,6 +79,8 @@ class Toolchain:
 
         folder = store.result(f"toolchain-{target.arch}", [scripts, self.identity], make)
         cache = str(store.root / "zig-cache")
+        # Names of source files in messages begin below the store.
+        self.path_flag = f"-ffile-prefix-map={store.root}/="
         self.env = {
             "PATH": f"{folder}:/usr/local/bin:/usr/bin:/bin",
             "O2_ZIG": str(zig),
@@ -94,7 +96,7 @@ class Toolchain:
 
     def compile(self, source: Path, output: Path, flags: Sequence[str | Path], *, log: Path) -> Path:
         """Compiles one C file to an object file."""
-        command = ["o2-cc", *COMPILE_FLAGS, "-O2", *flags, "-c", source.name, "-o", output]
+        command = ["o2-cc", *COMPILE_FLAGS, self.path_flag, "-O2", *flags, "-c", source.name, "-o", output]
         run(command, cwd=source.parent, env=self.env, log=log)
         return output
 

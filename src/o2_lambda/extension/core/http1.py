@@ -62,9 +62,11 @@ def parse_head(head: bytes, *, response: bool) -> Message:
     fields = [_parse_field(line) for line in lines[1:]]
     message = Message(start, fields)
     version = start[0] if response else start[2]
-    connection = (message.header(b"connection") or b"").lower()
+    connection = b",".join(value for name, value in fields if name == b"connection").lower()
     message.keep_alive = b"close" not in connection if version == b"HTTP/1.1" else b"keep-alive" in connection
     _decide_framing(message)
+    if message.chunked and version != b"HTTP/1.1":
+        message.keep_alive = False  # RFC 9112 6.1: faulty framing, nothing after it can be trusted
     return message
 
 
@@ -129,6 +131,7 @@ class Parser:
         self._buffer = bytearray()
         self._message: Message | None = None
         self._body = bytearray()
+        self.error: HttpError | None = None  # what follows the messages that `feed` returned last is none
         self._chunk_left = -1  # bytes left of the current chunk with its CRLF; -1: a size line comes; -2: trailers
 
     @property
@@ -147,22 +150,38 @@ class Parser:
         return self._message
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages completed by `data`, in order. Raises `HttpError`; the parser is unusable afterwards."""
+        """The messages completed by `data`, in order.
+
+        Raises `HttpError` where no message came first; else it waits in `error`, and the next call raises it. The
+        parser is unusable afterwards.
+        """
+        if self.error is not None:
+            raise self.error
         self._buffer += data
         done: list[Message] = []
-        while True:
-            if self._message is None and not self._read_head():
-                return done
-            message = self._message
-            if message is None:  # an interim 1xx response was skipped
-                continue
-            if not self._read_body(message):
-                return done
-            self._message = None
-            done.append(message)
+        try:
+            while (message := self._next()) is not None:
+                done.append(message)
+        except HttpError as error:
+            self.error = error
+            if not done:
+                raise
+        return done
+
+    def _next(self) -> Message | None:
+        while self._message is None:  # more than once where an interim 1xx response is skipped
+            if not self._read_head():
+                return None
+        message = self._message
+        if not self._read_body(message):
+            return None
+        self._message = None
+        return message
 
     def end(self) -> Message | None:
         """The peer closed: a response without a length is complete now. Raises `HttpError` on a cut message."""
+        if self.error is not None:
+            raise self.error
         message, self._message = self._message, None
         if message is None:
             if self._buffer:
@@ -235,6 +254,7 @@ class Parser:
                         if not line:
                             message.body, self._body = self._body, bytearray()
                             return True
+                        _parse_field(line)
                         continue
                     size = self._chunk_size(line)
                     self._chunk_left = size + 2 if size else -2
@@ -251,6 +271,8 @@ class Parser:
             del buffer[:position]
 
     def _chunk_size(self, line: bytes) -> int:
+        if not _CONTROL.isdisjoint(line):
+            raise HttpError(400, "control character in a chunk's size line")
         digits = line.partition(b";")[0].strip(b" \t")
         if not digits or len(digits) > DIGITS_MAX or not _HEX.issuperset(digits):
             raise HttpError(400, "malformed chunk size")

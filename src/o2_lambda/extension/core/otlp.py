@@ -11,6 +11,7 @@ from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, Pairs, get, loads, me
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 PROTOBUF = "application/x-protobuf"
@@ -24,7 +25,7 @@ _ITEMS = {"traces": "spans", "metrics": "metrics", "otlp_logs": "logRecords"}
 _POINT_KINDS = frozenset((5, 7, 9, 10, 11))
 _POINT_NAMES = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
 _LENGTH_DELIMITED = 2
-_FIRST_VARINT = 0x08  # the tag of field 1 as a varint
+VARINT = -1  # stands where a length-delimited field has its end
 _FIXED_SIZES = {1: 8, 5: 4}  # wire type -> bytes
 _VARINT_BYTES_MAX = 10
 
@@ -62,12 +63,13 @@ def json_frame(signal: str) -> tuple[bytes, bytes]:
 
 
 def resource_blocks(body: bytes) -> list[bytes]:
-    """A protobuf request as several: one valid request for each of its resource blocks."""
+    """A protobuf request as several: one valid request for each of its fields."""
     blocks = []
     index = 0
     for _number, _start, end in _fields(body, 0, len(body)):
-        blocks.append(body[index:end])
-        index = end
+        if end != VARINT:
+            blocks.append(body[index:end])
+            index = end
     return blocks
 
 
@@ -76,15 +78,13 @@ def partial_success(body: bytes) -> tuple[int, str]:
     rejected, message = 0, ""
     try:
         for number, start, end in _fields(body, 0, len(body)):
-            if number != 1:
+            if number != 1 or end == VARINT:
                 continue
-            if (
-                end > start and body[start] == _FIRST_VARINT
-            ):  # rejected_spans, rejected_data_points, rejected_log_records
-                rejected, _ = _varint(body, start + 1)
-            for text_number, text_start, text_end in _fields(body, start, end):
-                if text_number == 2:  # noqa: PLR2004 - error_message
-                    message = body[text_start:text_end].decode("utf-8", "replace")
+            for inner, value, inner_end in _fields(body, start, end):
+                if inner == 1 and inner_end == VARINT:
+                    rejected = value
+                elif inner == 2 and inner_end != VARINT:  # noqa: PLR2004 - error_message
+                    message = body[value:inner_end].decode("utf-8", "replace")
     except IndexError:
         raise OtlpError("truncated protobuf") from None
     return rejected, message
@@ -119,15 +119,9 @@ def _array(value: Any) -> list[Any]:
 
 def _count_protobuf(signal: str, body: bytes) -> int:
     total = 0
-    for number, start, end in _fields(body, 0, len(body)):
-        if number != 1:
-            continue
-        for scope_number, scope_start, scope_end in _fields(body, start, end):
-            if scope_number != 2:  # noqa: PLR2004 - scope_spans, scope_metrics, scope_logs
-                continue
-            for item_number, item_start, item_end in _fields(body, scope_start, scope_end):
-                if item_number != 2:  # noqa: PLR2004 - spans, metrics, log_records
-                    continue
+    for start, end in _messages(body, 0, len(body), 1):
+        for scope_start, scope_end in _messages(body, start, end, 2):  # scope_spans, scope_metrics, scope_logs
+            for item_start, item_end in _messages(body, scope_start, scope_end, 2):  # spans, metrics, log_records
                 total += 1 if signal != "metrics" else _count_points(body, item_start, item_end)
     return total
 
@@ -135,32 +129,43 @@ def _count_protobuf(signal: str, body: bytes) -> int:
 def _count_points(body: bytes, start: int, end: int) -> int:
     total = 0
     for number, data_start, data_end in _fields(body, start, end):
-        if number in _POINT_KINDS:
-            total += sum(1 for point, _start, _end in _fields(body, data_start, data_end) if point == 1)
+        if number in _POINT_KINDS and data_end != VARINT:
+            total += sum(1 for _ in _messages(body, data_start, data_end, 1))
     return total
 
 
-def _fields(body: bytes, index: int, end: int) -> list[tuple[int, int, int]]:
-    """The length-delimited fields of a message as (number, start, end); the other wire types are stepped over."""
-    found = []
+def _messages(body: bytes, start: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of the length-delimited fields of one number."""
+    for number, field_start, field_end in _fields(body, start, end):
+        if number == wanted and field_end != VARINT:
+            yield field_start, field_end
+
+
+def _fields(body: bytes, index: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The fields of a message: (number, start, end) of length-delimited ones, (number, value, VARINT) of integers.
+
+    Fixed-size ones are stepped over.
+    """
     while index < end:
         tag, index = _varint(body, index)
         wire = tag & 7
+        if tag >> 3 == 0:
+            raise OtlpError("protobuf field number 0")
         if wire == _LENGTH_DELIMITED:
             size, index = _varint(body, index)
-            found.append((tag >> 3, index, index + size))
+            if index + size > end:
+                raise OtlpError("truncated protobuf")
+            yield tag >> 3, index, index + size
             index += size
         elif wire == 0:
-            _, index = _varint(body, index)
+            value, index = _varint(body, index)
+            yield tag >> 3, value, VARINT
         elif wire in _FIXED_SIZES:
             index += _FIXED_SIZES[wire]
         else:
             raise OtlpError("unknown protobuf wire type")
-        if tag >> 3 == 0:
-            raise OtlpError("protobuf field number 0")
     if index != end:
         raise OtlpError("truncated protobuf")
-    return found
 
 
 def _varint(body: bytes, index: int) -> tuple[int, int]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STITCH_TTL_MS = 1000  # [?] how long the second half of a split record may take
 RECORD_BYTES_MAX = 4 * 1024 * 1024  # of a stitched record; Lambda cuts at 1 MiB, so this is several cuts
+RESYNC_EVENTS_MAX = 64  # looked at behind a broken event, to see that they are events
 RECENT_BODIES_MAX = 64  # remembered for telling re-sent batches; Lambda has one batch in flight
 OWN_TAG = "[o2-lambda-extension]"
 _OWN_PROGRESS = (
@@ -43,7 +44,8 @@ class Fact:
     def __init__(self, type_: str, record: Any) -> None:
         self.type = type_
         self.record = record
-        self.request_id: str | None = get(record, "requestId")
+        request_id = get(record, "requestId")
+        self.request_id: str | None = _readable(request_id) if isinstance(request_id, str) else None
 
 
 class Parsed:
@@ -89,9 +91,7 @@ class Splicer:
         self._trace_id: str | None = None
         self._starts = 0
         self._middle = ""
-        self._second = ""  # the last time stamp's text up to its seconds, and its value
-        self._second_us = 0
-        self._time = ""
+        self._time: str | None = None  # the last event's time as text, and the stamp it got
         self._time_us = 0
         self._recent: list[tuple[int, int, int]] = []
         self._half = ""  # a split event's text so far, without the tail that Lambda appended
@@ -122,7 +122,6 @@ class Splicer:
         """Splices a payload. Never raises on bad input: what cannot be understood is forwarded as a string record."""
         parsed = Parsed()
         text = str(body, "latin-1")
-        checked = body.isascii() or _is_utf8(body)
         if self._is_resent(text, connection):
             parsed.exclude("duplicate", max(1, text.count(_TIME)))
             return parsed
@@ -131,8 +130,10 @@ class Splicer:
             self._malformed(parsed, text, now_us)
             return parsed
         index = skip_space(text, index + 1)
-        if self._half:
+        joined = bool(self._half)
+        if joined:
             text, index = self._join_half(parsed, text, index, now_us)
+        checked = not joined and (body.isascii() or _is_utf8(body))
         size = len(text)
         while index < size and text[index] != "]":
             end = self._splice_function(parsed, text, index) if checked else 0
@@ -140,11 +141,11 @@ class Splicer:
                 end = self._splice_any(parsed, text, index, now_us, checked=checked)
             if not end:
                 end = self._resync(parsed, text, index, now_ms, now_us)
-            index = end
+            index = skip_space(text, end)
             if index < size and text[index] == ",":
-                index += 1
-            if index < size and text[index] in " \t\r\n":
-                index = skip_space(text, index)
+                index = skip_space(text, index + 1)
+        if index < size and skip_space(text, index + 1) < size:
+            self._malformed(parsed, text[index + 1 :], now_us)
         return parsed
 
     def expire_half(self, now_us: int) -> Parsed:
@@ -181,14 +182,12 @@ class Splicer:
         """Any well-formed event. 0 where it is not one."""
         try:
             found, end = members(text, start)
-            if not checked and not _is_utf8(text[start:end].encode("latin-1")):
-                return 0
         except SCAN_ERRORS:
             return 0
-        if not found:
+        if not found or not (checked or _is_utf8(text[start:end].encode("latin-1"))):
             self._malformed(parsed, text[start:end], now_us)
             return end
-        time, type_, record, span = None, None, None, (0, 0)
+        time, type_, record, span = None, None, None, (end, end)
         for key, value_start, value_end, value in found:
             if key == "time":
                 time = value
@@ -244,7 +243,7 @@ class Splicer:
                 elif key == "level" and "level" in self._fields and isinstance(value, str):
                     lifted += f'"level":{text[start:end]},'
                 elif key == "requestId" and isinstance(value, str) and value != self._request_id:
-                    middle = self._middle_for(value, None)
+                    middle = self._middle_for(_readable(value), None)
         parsed.events.append(f"{self._head(stamp)}{middle}{lifted}{rest}")
 
     def _malformed(self, parsed: Parsed, piece: str, now_us: int) -> None:
@@ -256,11 +255,7 @@ class Splicer:
         """The event at `start` is broken: it alone is given up, or kept where it may be half of a split record."""
         candidate = text.find("," + _TIME, start + 1)
         while candidate >= 0:
-            try:
-                found, _end = members(text, candidate + 1)
-            except SCAN_ERRORS:
-                found = []
-            if any(key == "type" for key, *_rest in found):
+            if _starts_events(text, candidate + 1):
                 self._malformed(parsed, text[start:candidate], now_us)
                 return candidate
             candidate = text.find("," + _TIME, candidate + 1)
@@ -310,20 +305,14 @@ class Splicer:
             if self._time_us % 1000 != 999:  # noqa: PLR2004 - never into the next millisecond
                 self._time_us += 1
             return self._time_us
-        if time[:19] != self._second:
-            self._second_us = epoch_us(time[:19] + "Z")
-            self._second = time[:19]
-        if time[19:20] != "." or time[-1] != "Z":
-            raise ValueError(time)
-        micros = int((time[20:-1] + "000")[:6])
+        self._time_us = epoch_us(time)
         self._time = time
-        self._time_us = self._second_us + micros
         return self._time_us
 
     def _stamp_or_now(self, time: Any, now_us: int) -> int:
         try:
-            return self._stamp(time)
-        except (ValueError, TypeError, IndexError):
+            return self._stamp(time if isinstance(time, str) else "")
+        except (ValueError, IndexError):
             return now_us
 
     def _rebuild_middle(self) -> None:
@@ -353,8 +342,24 @@ def trace_id_of(header: Any) -> str | None:
     return root if len(root) == 32 else None  # noqa: PLR2004 - 16 bytes as hex
 
 
+def _starts_events(text: str, index: int) -> bool:
+    """Whether whole events follow from here to the array's end: a record may hold a list of what looks like events."""
+    for _ in range(RESYNC_EVENTS_MAX):
+        try:
+            found, index = members(text, index)
+        except SCAN_ERRORS:
+            return text.startswith(_TIME, index)  # one more that is broken
+        if not any(key == "type" for key, *_rest in found):
+            return False
+        index = skip_space(text, index)
+        if text[index : index + 1] == "]":
+            return skip_space(text, index + 1) == len(text)
+        index = skip_space(text, index + 1)
+    return True
+
+
 def _cannot_repeat(text: str) -> bool:
-    if '"type":"platform.' in text:
+    if 'Z","type":"platform.' in text:
         return True
     first = text.find(_TIME)
     last = text.rfind(_TIME)
@@ -371,8 +376,8 @@ def _is_utf8(data: bytes | bytearray) -> bool:
 
 
 def _readable(piece: str) -> str:
-    """Latin-1 text of a payload as the text that was meant, for a record made from a broken event."""
+    """Latin-1 text of a payload as the text that was meant."""
     try:
         return str(piece.encode("latin-1"), "utf-8")
-    except UnicodeDecodeError:
+    except UnicodeError:
         return piece

@@ -54,7 +54,12 @@ def parse_url(name: str, value: str) -> Url:
         port = port.removeprefix(":")
     elif ":" in hostport:
         host, _, port = hostport.rpartition(":")
-    if not host or not printable(authority + path):
+    bracketed = hostport.startswith("[")
+    if (
+        not _is_host(host, bracketed=bracketed)
+        or (bracketed and "]" not in hostport)
+        or not printable(authority + path)
+    ):
         raise ConfigError(f"{name} has no usable host name, got {shown(without_userinfo)}")
     if port and not (port.isdigit() and len(port) <= 5 and 0 < int(port) < 65_536):  # noqa: PLR2004 - ports
         raise ConfigError(f"{name} has an unusable port; use a number from 1 to 65535")
@@ -68,5 +73,22 @@ def shown(value: str) -> str:
 
 
 def printable(value: str) -> bool:
-    """Whether a value can go into a header or a URL as it stands."""
-    return value.isascii() and value.isprintable()
+    """Whether a value can go into a URL as it stands: visible ASCII."""
+    return value.isascii() and value.isprintable() and " " not in value and "\\" not in value
+
+
+def _is_host(host: str, *, bracketed: bool) -> bool:
+    extra = ":.%" if bracketed else ".-_"
+    return bool(host) and all(char.isalnum() or char in extra for char in host)
+
+
+def unquote(value: str) -> str:
+    """Percent-decoding, as in a URL's credentials and in the headers of OTEL_EXPORTER_OTLP_HEADERS."""
+    first, *rest = value.encode().split(b"%")
+    decoded = first
+    for part in rest:
+        try:
+            decoded += bytes((int(part[:2], 16),)) + part[2:]
+        except ValueError:
+            decoded += b"%" + part
+    return decoded.decode("utf-8", "replace")

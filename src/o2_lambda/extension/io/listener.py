@@ -101,9 +101,8 @@ class Listener:
         self._engine.ledger.bytes_in += len(data)
         try:
             messages = connection.parser.feed(data)
-        except HttpError as error:
-            self._refuse(connection, error)
-            return
+        except HttpError:
+            messages = []  # told below
         for message in messages:
             if not message.keep_alive:
                 connection.closing = True
@@ -113,6 +112,8 @@ class Listener:
                 self._engine.telemetry(message.body, connection.number, now)
             else:
                 self._export(connection, message, now)
+        if connection.parser.error is not None:
+            self._refuse(connection, connection.parser.error)
 
     def writable(self, connection: Connection) -> None:
         """Sends what is left of an answer."""

@@ -22,6 +22,7 @@ from time import monotonic, time
 
 from o2_lambda.extension.core.http1 import HttpError, Parser
 from o2_lambda.extension.core.model import Outcome
+from o2_lambda.extension.core.url import unquote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -304,20 +305,8 @@ def _open(url: Url, deadline: float) -> _Socket:
 def _proxy_fields(proxy: Url) -> list[tuple[str, str]]:
     if not proxy.userinfo:
         return []
-    user = proxy.userinfo.encode()
-    return [("Proxy-Authorization", f"Basic {b2a_base64(_unquote(user), newline=False).decode()}")]
-
-
-def _unquote(data: bytes) -> bytes:
-    """Percent-decoding of the credentials in a proxy's URL."""
-    first, *rest = data.split(b"%")
-    decoded = first
-    for part in rest:
-        try:
-            decoded += bytes((int(part[:2], 16),)) + part[2:]
-        except ValueError:
-            decoded += b"%" + part
-    return decoded
+    credentials = b2a_base64(unquote(proxy.userinfo).encode(), newline=False).decode()
+    return [("Proxy-Authorization", f"Basic {credentials}")]
 
 
 def _tunnel(sock: _Socket, proxy: Url, url: Url, deadline: float) -> None:

@@ -3,13 +3,15 @@
  * Invariants:
  *  - Nothing of the machine steers the interpreter: no PYTHON* variable, no site, no user files, no search path, no
  *    locale. What is not built in or frozen in does not exist.
- *  - Nothing is read from disk before main() of the extension runs.
+ *  - Nothing is read from disk before main() of the extension runs. Local time is UTC in a form that libc needs no zone
+ *    file for; Lambda's own TZ names one.
  *  - A peer that closes its end is an error code, never a signal: SIGPIPE is ignored before anything else.
  *  - main() ends the process by itself; coming back from it is a bug and exits with 1.
  */
 #define PY_SSIZE_T_CLEAN
 #include "Python.h"
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #define ENTRY_MODULE "o2_lambda.extension.main"
@@ -84,6 +86,7 @@ static void run(void)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    setenv("TZ", "UTC0", 1);
     PyStatus status = initialize(argc, argv);
     if (PyStatus_Exception(status))
         Py_ExitStatusException(status);

@@ -1,0 +1,174 @@
+"""Attach to and detach from many functions in several regions, each for itself."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from o2_lambda.aws import layers
+from o2_lambda.aws.errors import AwsError, Skipped, explain
+from o2_lambda.aws.fanout import for_each
+from o2_lambda.aws.functions import change, get_function, list_functions, tagged_functions
+from o2_lambda.aws.model import secret_values
+from o2_lambda.aws.names import own_layer, split_function
+from o2_lambda.aws.package import unzipped_bytes
+from o2_lambda.aws.plan import Wish, plan_attach
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from o2_lambda.aws.functions import Patience
+    from o2_lambda.aws.model import Function, Plan
+    from o2_lambda.aws.session import Account
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Functions by name or ARN, by tags that must all match, or all of them. `only_ours`: those with our layer."""
+
+    names: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    everything: bool = False
+    only_ours: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one function. `status`: changed, planned, unchanged, skipped or failed."""
+
+    region: str
+    function: str
+    status: str
+    detail: str = ""
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every function shall get. `secret` refers to the credentials: an ARN, or the name of an SSM parameter."""
+
+    variables: Mapping[str, str]
+    layer_arns: tuple[str, ...] = ()
+    secret: str = ""
+    tracing: bool = False
+    force: bool = False
+
+
+def select(
+    account: Account, regions: Sequence[str], selection: Selection
+) -> tuple[list[tuple[str, str]], list[Outcome]]:
+    """The (region, name) of every function chosen, and the regions that could not tell."""
+    chosen: list[tuple[str, str]] = []
+    for given in selection.names:
+        region, name = split_function(given)
+        chosen += [(each, name) for each in ([region] if region else regions)]
+    failures = []
+    if selection.tags or selection.everything:
+        for done in for_each(regions, lambda region: _find(account, region, selection)):
+            if done.error:
+                failures.append(Outcome(done.item, "*", "failed", explain(done.error)))
+            else:
+                chosen += [(done.item, name) for name in done.result]
+    return list(dict.fromkeys(chosen)), failures
+
+
+def _find(account: Account, region: str, selection: Selection) -> list[str]:
+    if selection.tags:
+        return sorted(tagged_functions(account.client("resourcegroupstaggingapi", region), dict(selection.tags)))
+    found = list_functions(account.client("lambda", region))
+    return sorted(each.name for each in found if each.own_layers or not selection.only_ours)
+
+
+class Catalogue:
+    """The layer's newest version per region and architecture, asked for once."""
+
+    def __init__(self, account: Account, layer_arns: Sequence[str] = ()) -> None:
+        """Fixed versions take precedence. Raises AwsError for an ARN that is none of our layers."""
+        self._account = account
+        self._lock = threading.Lock()
+        self._found: dict[tuple[str, str], tuple[str, int]] = {}
+        for arn in layer_arns:
+            layer = own_layer(arn)
+            if layer is None:
+                raise AwsError(f"{arn} is no version of a layer named openobserve-extension-<architecture>")
+            self._found[layer.region, layer.architecture] = (arn, 0)
+
+    def newest(self, region: str, architecture: str) -> tuple[str, int]:
+        """(ARN, unzipped bytes or 0 if unknown). Raises AwsError when there is no layer."""
+        with self._lock:
+            key = (region, architecture)
+            if key not in self._found:
+                versions = layers.list_versions(self._account.client("lambda", region), region, architecture)
+                if not versions:
+                    raise AwsError(
+                        f"there is no layer for {architecture} in {region}: "
+                        f"run `o2-lambda deploy --region {region} --arch {architecture}`"
+                    )
+                self._found[key] = (versions[0].arn, unzipped_bytes(versions[0].description))
+            return self._found[key]
+
+
+def attach_decider(
+    catalogue: Catalogue, settings: Settings, check: Callable[[Mapping[str, str]], None]
+) -> Callable[[Function], Plan]:
+    """The decision for `run`. `check` gets the variables as they would be and raises AwsError if they cannot work."""
+
+    def decide(function: Function) -> Plan:
+        if function.is_image:  # decided before the layer is looked up: there may be none for its architecture
+            return plan_attach(function, Wish(""))
+        arn, size = catalogue.newest(function.arn.split(":")[3], function.architecture)
+        variables = dict(settings.variables)
+        if settings.secret:
+            variables["O2_AUTHORIZATION_SECRET"] = secret_arn(settings.secret, function.arn)
+        wish = Wish(arn, size, variables, tracing=settings.tracing, force=settings.force)
+        plan = plan_attach(function, wish)
+        check(plan.variables)
+        return plan
+
+    return decide
+
+
+def secret_arn(reference: str, function_arn: str) -> str:
+    """The reference as an ARN; an SSM parameter's /name is one in the function's own account and region."""
+    if not reference.startswith("/"):
+        return reference
+    _arn, partition, _lambda, region, account, *_rest = function_arn.split(":")
+    return f"arn:{partition}:ssm:{region}:{account}:parameter{reference}"
+
+
+def run(
+    account: Account,
+    chosen: Sequence[tuple[str, str]],
+    decide: Callable[[Function], Plan],
+    patience: Patience,
+    *,
+    dry_run: bool = False,
+    secrets: Sequence[str] = (),
+) -> list[Outcome]:
+    """Carry the decision out on every function; with `dry_run` only read. `secrets` appear in no outcome."""
+
+    def work(item: tuple[str, str]) -> Outcome:
+        region, name = item
+        client = account.client("lambda", region)
+        hidden = list(secrets)
+
+        def remembering(function: Function) -> Plan:
+            hidden.extend(function.secrets())
+            plan = decide(function)
+            hidden.extend(secret_values(plan.variables))
+            return plan
+
+        try:
+            plan = remembering(get_function(client, name)) if dry_run else change(client, name, remembering, patience)
+        except Skipped as reason:
+            return Outcome(region, name, "skipped", str(reason))
+        except Exception as error:  # noqa: BLE001 - told per function, whatever it is: the others go on
+            return Outcome(region, name, "failed", explain(error, hidden))
+        status = "unchanged" if plan.is_empty else "planned" if dry_run else "changed"
+        return Outcome(region, name, status, "; ".join(plan.notes), plan)
+
+    return [
+        Outcome(*done.item, "failed", explain(done.error)) if done.error else done.result
+        for done in for_each(chosen, work)
+    ]

@@ -1,0 +1,77 @@
+"""Names: architectures, layers, runtimes, and how an ARN reads."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from o2_lambda.aws.errors import AwsError
+
+ARCHITECTURES = ("x86_64", "arm64")
+LAYER_PREFIX = "openobserve-extension-"
+WRAPPER_VARIABLE = "AWS_LAMBDA_EXEC_WRAPPER"
+WRAPPER = "/opt/otel-instrument"
+
+# Every runtime that the extension serves, newest first within a family.
+RUNTIMES = (
+    *("python3.14", "python3.13", "python3.12", "python3.11", "python3.10", "python3.9"),
+    *("nodejs24.x", "nodejs22.x", "nodejs20.x", "nodejs18.x"),
+    *("java25", "java21", "java17", "java11"),
+    "dotnet8",
+    *("ruby3.4", "ruby3.3"),
+    *("provided.al2023", "provided.al2"),
+)
+# A layer may name 15 at most (PublishLayerVersion, CompatibleRuntimes). The list only filters what the console offers:
+# the layer runs on all of RUNTIMES, so the ones that AWS retires first give way.
+RUNTIMES_PER_LAYER_MAX = 15
+_RETIRED_FIRST = ("nodejs18.x", "python3.9", "nodejs20.x", "python3.10")
+LISTED_RUNTIMES = tuple(name for name in RUNTIMES if name not in _RETIRED_FIRST)
+
+_LAYER_VERSION = re.compile(
+    r"arn:(?P<partition>[a-z0-9-]+):lambda:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):layer:(?P<name>[\w-]+):(?P<version>\d+)"
+)
+_FUNCTION = re.compile(
+    r"arn:[a-z0-9-]+:lambda:(?P<region>[a-z0-9-]+):\d{12}:function:(?P<name>[\w-]+)(?P<qualifier>:[\w$-]+)?"
+)
+_OWN_NAMES = {f"{LAYER_PREFIX}{architecture}": architecture for architecture in ARCHITECTURES}
+
+
+@dataclass(frozen=True)
+class LayerArn:
+    """The ARN of one version of one of our layers, read."""
+
+    arn: str
+    region: str
+    account: str
+    architecture: str
+    version: int
+
+
+def layer_name(architecture: str) -> str:
+    """The layer's name for an architecture."""
+    return f"{LAYER_PREFIX}{architecture}"
+
+
+def zip_name(architecture: str) -> str:
+    """The file that `o2-lambda build` makes for an architecture."""
+    return f"o2-lambda-extension-{architecture}.zip"
+
+
+def own_layer(arn: str) -> LayerArn | None:
+    """The ARN read, if it is one of our layers, of whatever account; else None."""
+    matched = _LAYER_VERSION.fullmatch(arn)
+    if matched is None or matched["name"] not in _OWN_NAMES:
+        return None
+    return LayerArn(arn, matched["region"], matched["account"], _OWN_NAMES[matched["name"]], int(matched["version"]))
+
+
+def split_function(name: str) -> tuple[str, str]:
+    """(region or "", name) of a function given by name or ARN. Raises AwsError for a version, an alias, a typo."""
+    matched = _FUNCTION.fullmatch(name)
+    if matched is not None:
+        if matched["qualifier"] not in (None, ":$LATEST"):
+            raise AwsError(f"{name} is a version or an alias, which cannot be changed: give the function itself")
+        return matched["region"], matched["name"]
+    if not re.fullmatch(r"[\w-]{1,64}", name):
+        raise AwsError(f"{name!r} is neither a function's name nor its ARN")
+    return "", name
