@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from o2_lambda.aws import attaching, publishing
     from o2_lambda.aws.model import Change
@@ -34,16 +33,14 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table in which ARNs and reasons stay whole on any terminal, so that they can be copied."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, no_wrap=True, overflow="ignore")
-    for row in rows:
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    console = Console(highlight=False)
-    width = console.measure(table).maximum
-    console.print(table, width=max(width, 1), no_wrap=True, crop=False, overflow="ignore")
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    console = Console(highlight=False, soft_wrap=True)
+    for row, style in ((columns, "bold"), *((row, "") for row in rows)):
+        cells = [Text(cell.ljust(width), STYLES.get(cell, style)) for cell, width in zip(row, widths, strict=True)]
+        cells[-1].rstrip()
+        console.print(Text("  ").join(cells))
 
 
 def print_layers(outcomes: Sequence[publishing.Outcome], *, as_json: bool) -> None:

@@ -226,7 +226,7 @@ class Engine:
             settle_ms = 0
         quiet_at_ms = max(self._shutdown_ms or 0, self._telemetry_at_ms) + settle_ms
         is_quiet = now.ms >= quiet_at_ms and not receiving and self._splicer.half_expires_ms is None
-        is_sent = self.buffer.is_empty or (self.sender.credentials_refused and self.sender.in_flight is None)
+        is_sent = self.buffer.is_empty or self.sender.is_hopeless
         if (is_quiet and is_sent) or now.ms >= self._drain_until_ms:
             self._finish()
             actions.exit = True

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NOUNS = {"logs": "logs", "traces": "spans", "metrics": "data points", "otlp_logs": "log records"}
 UNAUTHORIZED = (401, 403)
+REFUSALS_MAX = 3  # at shutdown; in between one may be a passing fault of a gateway
 
 
 class Sender:
@@ -39,11 +40,16 @@ class Sender:
             max_ms=config.max_retry_delay_ms,
         )
         self.in_flight: Request | None = None
-        self.flush_wanted = False  # once: batches that still fill go as well
-        self.credentials_refused = False  # the last answer: only a person can change it
+        self.flush_wanted = False  # once, or until nothing is held: batches that still fill go as well
+        self._refusals = 0  # answers in a row that only a person can change
         self._flight_events = 0  # how many lifecycle events there had been when the request set out
         self._forgiven_events = 0  # the count at which a failure was put down to a freeze
         self._drain_until_ms: int | None = None
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether to stop trying at shutdown: the credentials have been refused again and again."""
+        return self._refusals >= REFUSALS_MAX and self.in_flight is None
 
     def begin_drain(self, until_ms: int, now: Now) -> None:
         """Shutdown: everything goes, evidence of failures first, and no pause is longer than the time left allows."""
@@ -59,6 +65,7 @@ class Sender:
         if self.in_flight is not None:
             return
         if self._buffer.is_empty:
+            self.flush_wanted = False
             return
         urgent_first = self._drain_until_ms is not None
         batch = self._buffer.next_batch(urgent_first=urgent_first)
@@ -101,7 +108,7 @@ class Sender:
         ruling = verdict.judge(
             batch.stream, batch.count, outcome.status, outcome.body, outcome.retry_after, now.wall_ms // 1000
         )
-        self.credentials_refused = ruling.kind == verdict.CREDENTIALS
+        self._refusals = self._refusals + 1 if ruling.kind == verdict.CREDENTIALS else 0
         if ruling.kind == verdict.DELIVERED:
             self._delivered(batch, ruling)
         elif ruling.kind == verdict.RETRY:
@@ -168,6 +175,8 @@ class Sender:
 
     def _refused(self, status: int, ruling: verdict.Verdict, now: Now, dice: float) -> None:
         pause_ms = self.backoff.give_up(now.ms, dice)
+        if self._drain_until_ms is not None:
+            self.backoff.hurry(now.ms)
         advice = "check O2_AUTHORIZATION_HEADER" if status in UNAUTHORIZED else "check O2_ENDPOINT"
         text = f"OpenObserve request failed with status {status}: {ruling.detail}"
         pause = f"sending pauses {pause_ms / 1000:.1f}s, nothing is given up"

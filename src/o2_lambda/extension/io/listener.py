@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from _socket import SHUT_WR
 
 from o2_lambda.extension.core import otlp
 from o2_lambda.extension.core.http1 import HttpError, Parser
@@ -22,6 +23,8 @@ TELEMETRY_BODY_BYTES_MAX = 8 * 1024 * 1024  # Lambda sends up to twice maxBytes 
 OTLP_BODY_BYTES_MAX = 4 * 1024 * 1024  # as it comes in
 OTLP_RAW_BYTES_MAX = 16 * 1024 * 1024  # unpacked
 STALL_MS_MAX = 10_000  # a message that stands still for so long is given up
+HANG_UP_MS_MAX = 1000  # a client that was refused has so long to read the answer
+DISCARDED_BYTES_MAX = 64 * 1024 * 1024  # and may go on sending so much meanwhile
 PATIENCE_MS = 250  # a message that stands still for so long no longer holds an invocation
 RETRY_AFTER_S = 1
 _RECEIVE_BYTES = 256 * 1024
@@ -43,7 +46,17 @@ _PHRASES = {
 class Connection:
     """One client. `number` is unique for the life of the process."""
 
-    __slots__ = ("active_ms", "closing", "is_telemetry", "number", "out", "parser", "sock")
+    __slots__ = (
+        "active_ms",
+        "closing",
+        "discarded",
+        "hanging_up",
+        "is_telemetry",
+        "number",
+        "out",
+        "parser",
+        "sock",
+    )
 
     def __init__(self, sock: socket, number: int, now: Now, *, is_telemetry: bool) -> None:
         self.sock = sock
@@ -51,8 +64,20 @@ class Connection:
         self.is_telemetry = is_telemetry
         self.active_ms = now.ms
         self.closing = False
+        self.hanging_up = False  # refused: what still comes is discarded until the client has read the answer
+        self.discarded = 0
         self.out = b""
         self.parser: Parser
+
+    def is_receiving(self, now: Now) -> bool:
+        """In the middle of a message that is worth waiting for."""
+        return not self.hanging_up and not self.parser.is_idle and now.ms - self.active_ms < PATIENCE_MS
+
+    def is_stalled(self, now: Now) -> bool:
+        """Silent for too long in the middle of a message, or after a refusal."""
+        if self.hanging_up:
+            return now.ms - self.active_ms > HANG_UP_MS_MAX
+        return not self.parser.is_idle and now.ms - self.active_ms > STALL_MS_MAX
 
 
 class Listener:
@@ -98,6 +123,10 @@ class Listener:
             connection.closing, connection.out = True, b""
             return
         connection.active_ms = now.ms
+        if connection.hanging_up:
+            connection.discarded += len(data)
+            connection.closing = connection.discarded > DISCARDED_BYTES_MAX
+            return
         self._engine.ledger.bytes_in += len(data)
         try:
             messages = connection.parser.feed(data)
@@ -119,6 +148,8 @@ class Listener:
         """Sends what is left of an answer."""
         try:
             connection.out = connection.out[connection.sock.send(connection.out) :]
+            if connection.hanging_up and not connection.out:
+                connection.sock.shutdown(SHUT_WR)
         except BlockingIOError:
             return
         except OSError:
@@ -134,17 +165,12 @@ class Listener:
         busy, held = False, 0
         for connection in self.connections.values():
             held += connection.parser.bytes_held
-            if not connection.parser.is_idle and now.ms - connection.active_ms < PATIENCE_MS:
-                busy = True
+            busy = busy or connection.is_receiving(now)
         return busy, held
 
     def stalled(self, now: Now) -> list[Connection]:
-        """Clients in the middle of a message that have been silent for too long."""
-        return [
-            connection
-            for connection in self.connections.values()
-            if not connection.parser.is_idle and now.ms - connection.active_ms > STALL_MS_MAX
-        ]
+        """Clients that have been silent for too long where more was due."""
+        return [connection for connection in self.connections.values() if connection.is_stalled(now)]
 
     def _make_room(self) -> bool:
         """Drops the OTLP client that has been idle for longest; Lambda's own connection is never dropped."""
@@ -196,8 +222,12 @@ class Listener:
                 self._answer(connection, status, full, content_type, f"Retry-After: {RETRY_AFTER_S}\r\n")
 
     def _refuse(self, connection: Connection, error: HttpError) -> None:
-        """Answers bytes that are no request here, and closes: where the next one would start is unknown."""
-        connection.closing = True
+        """Answers bytes that are no request here, and hangs up: where the next one would start is unknown.
+
+        Closing over unread bytes would reset the connection, and the answer would be lost with it: the rest is read and
+        discarded for a while.
+        """
+        connection.hanging_up = True
         if connection.is_telemetry and error.status == 413:  # noqa: PLR2004 - too large
             # Any other answer would make Lambda send the same again, for ever.
             self._engine.telemetry_lost("body_too_large")
@@ -209,7 +239,7 @@ class Listener:
     def _answer(self, connection: Connection, status: int, body: bytes, content_type: str, extra: str = "") -> None:
         if content_type:
             extra += f"Content-Type: {content_type}\r\n"
-        if connection.closing:
+        if connection.closing or connection.hanging_up:
             extra += "Connection: close\r\n"
         head = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
         connection.out += head.encode("latin-1") + body
