@@ -90,6 +90,7 @@ class Splicer:
         self._request_id: str | None = None
         self._trace_id: str | None = None
         self._starts = 0
+        self._platform_seen = False
         self._middle = ""
         self._time: str | None = None  # the last event's time as text, and the stamp it got
         self._time_us = 0
@@ -113,8 +114,8 @@ class Splicer:
         self._half_expires_ms = now_ms + STITCH_TTL_MS
 
     def begin_invocation(self, request_id: str, trace_id: str | None) -> None:
-        """The INVOKE event names the request: used for log lines as long as no `platform.start` has ever been seen."""
-        if self._starts == 0 and self._follow_start:
+        """The INVOKE event names the request: used for log lines only where the platform tells no events."""
+        if not self._platform_seen and self._follow_start:
             self._request_id, self._trace_id = request_id, trace_id
             self._rebuild_middle()
 
@@ -207,6 +208,7 @@ class Splicer:
 
     def _platform(self, parsed: Parsed, type_: str, record: Any, stamp: int, rest: str) -> None:
         fact = Fact(type_, record)
+        self._platform_seen = True
         parsed.facts.append(fact)
         if type_ == "platform.start" and self._follow_start:
             self._starts += 1
@@ -236,15 +238,29 @@ class Splicer:
             if "message" in self._fields:
                 lifted = f'"message":{text[span[0] : span[1]]},'
         elif text[span[0] : span[0] + 1] == "{":
-            found, _end = members(text, span[0])
-            for key, start, end, value in found:
-                if key == "message" and "message" in self._fields and isinstance(value, str):
-                    lifted += f'"message":{text[start:end]},'
-                elif key == "level" and "level" in self._fields and isinstance(value, str):
-                    lifted += f'"level":{text[start:end]},'
-                elif key == "requestId" and isinstance(value, str) and value != self._request_id:
-                    middle = self._middle_for(_readable(value), None)
+            middle, lifted = self._lift(text, span[0])
         parsed.events.append(f"{self._head(stamp)}{middle}{lifted}{rest}")
+
+    def _lift(self, text: str, start: int) -> tuple[str, str]:
+        """What a record that is an object says of itself, where a search finds it: its request, message and level."""
+        texts: dict[str, str] = {}
+        request_id = None
+        for key, value_start, value_end, value in members(text, start)[0]:
+            if not isinstance(value, str):
+                continue
+            if key in ("message", "level", "errorMessage"):
+                texts[key] = text[value_start:value_end]
+            elif key == "requestId" and value != "-":  # what Node's runtime writes outside an invocation
+                request_id = value
+        lifted = ""
+        message = texts.get("message") or texts.get("errorMessage")  # an uncaught exception has no message
+        if message is not None and "message" in self._fields:
+            lifted += f'"message":{message},'
+        if "level" in texts and "level" in self._fields:
+            lifted += f'"level":{texts["level"]},'
+        if request_id is None or request_id == self._request_id:
+            return self._middle, lifted
+        return self._middle_for(_readable(request_id), None), lifted
 
     def _malformed(self, parsed: Parsed, piece: str, now_us: int) -> None:
         parsed.malformed += 1

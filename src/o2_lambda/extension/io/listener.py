@@ -27,6 +27,7 @@ HANG_UP_MS_MAX = 1000  # a client that was refused has so long to read the answe
 DISCARDED_BYTES_MAX = 64 * 1024 * 1024  # and may go on sending so much meanwhile
 PATIENCE_MS = 250  # a message that stands still for so long no longer holds an invocation
 RETRY_AFTER_S = 1
+INVALID_ARGUMENT, UNAVAILABLE = 3, 14  # google.rpc.Code
 _RECEIVE_BYTES = 256 * 1024
 _GZIP_WINDOW_BITS = 31
 _PHRASES = {
@@ -49,6 +50,7 @@ class Connection:
     __slots__ = (
         "active_ms",
         "closing",
+        "content_type",
         "discarded",
         "hanging_up",
         "is_telemetry",
@@ -66,6 +68,7 @@ class Connection:
         self.closing = False
         self.hanging_up = False  # refused: what still comes is discarded until the client has read the answer
         self.discarded = 0
+        self.content_type = ""  # of the request at hand
         self.out = b""
         self.parser: Parser
 
@@ -187,12 +190,13 @@ class Listener:
             raise HttpError(405, "use POST")
 
     def _admit_otlp(self, connection: Connection, message: Message) -> None:
+        connection.content_type = _content_type(message)
         path = message.start[1].partition(b"?")[0].decode("latin-1")
         if path not in otlp.SIGNALS:
             raise HttpError(404, f"unknown path; the receiver takes {', '.join(otlp.SIGNALS)}")
         if message.start[0] != b"POST":
             raise HttpError(405, "use POST")
-        if _content_type(message) not in (PROTOBUF, JSON):
+        if connection.content_type not in (PROTOBUF, JSON):
             raise HttpError(415, f"Content-Type must be {PROTOBUF} or {JSON}")
         if (message.header(b"content-encoding") or b"identity").lower() not in (b"gzip", b"identity"):
             raise HttpError(415, "Content-Encoding must be gzip")
@@ -201,7 +205,7 @@ class Listener:
             self.writable(connection)
 
     def _export(self, connection: Connection, message: Message, now: Now) -> None:
-        content_type = _content_type(message)
+        content_type = connection.content_type
         signal = otlp.SIGNALS[message.start[1].partition(b"?")[0].decode("latin-1")]
         try:
             body = bytes(message.body)
@@ -209,16 +213,18 @@ class Listener:
                 body = _gunzip(body)
             status = self._engine.export(signal, content_type, body, now)
         except OtlpError as error:
-            self._answer(connection, 400, _status_body(content_type, 3, str(error)), content_type)
+            self._answer(connection, 400, _status_body(content_type, INVALID_ARGUMENT, str(error)), content_type)
         except HttpError as error:
-            self._answer(connection, error.status, _status_body(content_type, 3, error.reason), content_type)
+            self._answer(
+                connection, error.status, _status_body(content_type, INVALID_ARGUMENT, error.reason), content_type
+            )
         else:
             if status == 200:  # noqa: PLR2004 - OK
                 # An empty export response: zero bytes of protobuf, or its JSON form.
                 success = b'{"partialSuccess":{}}' if content_type == JSON else b""
                 self._answer(connection, 200, success, content_type)
             else:
-                full = _status_body(content_type, 14, "the buffer is full; try again")
+                full = _status_body(content_type, UNAVAILABLE, "the buffer is full; try again")
                 self._answer(connection, status, full, content_type, f"Retry-After: {RETRY_AFTER_S}\r\n")
 
     def _refuse(self, connection: Connection, error: HttpError) -> None:
@@ -234,7 +240,11 @@ class Listener:
             self._answer(connection, 200, b"", "")
             return
         extra = "Allow: POST\r\n" if error.status == 405 else ""  # noqa: PLR2004 - RFC 9110 15.5.6
-        self._answer(connection, error.status, f"{error.reason}\n".encode(), "text/plain", extra)
+        if connection.content_type in (PROTOBUF, JSON):
+            body = _status_body(connection.content_type, INVALID_ARGUMENT, error.reason)
+            self._answer(connection, error.status, body, connection.content_type, extra)
+        else:
+            self._answer(connection, error.status, f"{error.reason}\n".encode(), "text/plain", extra)
 
     def _answer(self, connection: Connection, status: int, body: bytes, content_type: str, extra: str = "") -> None:
         if content_type:
