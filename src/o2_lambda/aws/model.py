@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from o2_lambda.aws.errors import MASK
 from o2_lambda.aws.names import own_layer
+from o2_lambda.aws.record import VARIABLE as RECORD_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,6 +21,8 @@ _REFERENCES = ("O2_AUTHORIZATION_SECRET",)  # names where a secret lies, is none
 
 def is_secret(name: str) -> bool:
     """Whether the variable of this name may hold a secret: its value is then never shown."""
+    if name == RECORD_VARIABLE:
+        return True  # it keeps values that were replaced
     return name not in _REFERENCES and _SECRET_WORDS.search(name) is not None
 
 

@@ -44,7 +44,10 @@ _BYTES_PER_KB = 1000
 )
 @click.option("--inspect", is_flag=True, help="Print the sizes of each zip's parts.")
 def build(*, arch: str, variants: tuple[str, ...], target: Path, inspect: bool) -> None:
-    """Build the layer from pinned sources; only what has changed is made anew. Needs a Debian machine with make and perl."""
+    """Build the layer from pinned sources; only what has changed is made anew.
+
+    Needs a Debian machine with make and perl.
+    """
     console = Console()
     cache = project_root() / ".cache" / "layer"
     arches = list(TARGETS) if arch == _ALL else [arch]
@@ -56,7 +59,9 @@ def build(*, arch: str, variants: tuple[str, ...], target: Path, inspect: bool) 
         raise click.ClickException(str(error)) from None
     for path in paths:
         content = path.read_bytes()
-        console.print(f"{path}  {len(content) / 1e6:.2f} MB  sha256 {hashlib.sha256(content).hexdigest()}", soft_wrap=True)
+        console.print(
+            f"{path}  {len(content) / 1e6:.2f} MB  sha256 {hashlib.sha256(content).hexdigest()}", soft_wrap=True
+        )
     if inspect:
         for path in paths:
             console.print(_parts(path))

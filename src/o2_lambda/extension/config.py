@@ -26,7 +26,7 @@ LOG_FIELDS = (
 )
 LEVELS = ("DEBUG", "INFO", "NOTICE", "WARN", "ERROR")
 OTLP_PORT = 4318
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]", "::1", "0.0.0.0", "sandbox", "sandbox.localdomain")  # noqa: S104 - told apart, not bound
+LOCAL_HOSTS = ("localhost", "localhost.", "::1", "::", "0.0.0.0", "sandbox", "sandbox.localdomain")  # noqa: S104 - told apart, not bound
 
 
 class Setting:
@@ -319,11 +319,15 @@ def _foreign_url(config: Config, environ: Mapping[str, str], name: str) -> Url |
     except ConfigError as error:
         config.warnings.append(f"{error}; ignored")
         return None
-    return None if url.host in LOCAL_HOSTS else url
+    return None if _is_local(url) else url
+
+
+def _is_local(url: Url) -> bool:
+    return url.host in LOCAL_HOSTS or url.host.startswith(("127.", "::ffff:127."))
 
 
 def _is_own_receiver(url: Url, config: Config) -> bool:
-    return url.host in LOCAL_HOSTS and config.otlp_port != 0 and url.port == config.otlp_port
+    return _is_local(url) and config.otlp_port != 0 and url.port == config.otlp_port
 
 
 def _is_segment(value: str) -> bool:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NOUNS = {"logs": "logs", "traces": "spans", "metrics": "data points", "otlp_logs": "log records"}
 UNAUTHORIZED = (401, 403)
+# Finding one bad item among O2_BATCH_SIZE's largest value takes 17 halvings; more in a row mean that all are refused.
+FRUITLESS_SPLITS_MAX = 20
 REFUSALS_MAX = 3  # at shutdown; in between one may be a passing fault of a gateway
 
 
@@ -41,6 +43,7 @@ class Sender:
         )
         self.in_flight: Request | None = None
         self.flush_wanted = False  # once, or until nothing is held: batches that still fill go as well
+        self._fruitless = 0  # splits in a row without anything delivered
         self._refusals = 0  # answers in a row that only a person can change
         self._flight_events = 0  # how many lifecycle events there had been when the request set out
         self._forgiven_events = 0  # the count at which a failure was put down to a freeze
@@ -114,7 +117,7 @@ class Sender:
         elif ruling.kind == verdict.RETRY:
             self._failed(ruling.reason, ruling.detail, now, dice, retry_after_ms=ruling.retry_after_ms)
         elif ruling.kind == verdict.SPLIT:
-            self._split(batch, ruling)
+            self._split(batch, ruling, now, dice)
         elif ruling.kind == verdict.CREDENTIALS:
             self._refused(outcome.status, ruling, now, dice)
         else:
@@ -151,6 +154,7 @@ class Sender:
         signal = batch.stream[0]
         noun = NOUNS[signal]
         self._buffer.remove(batch)
+        self._fruitless = 0
         if self.backoff.is_open:
             self._lines.add("NOTICE", "OpenObserve answers again")
         self.backoff.succeed()
@@ -161,9 +165,13 @@ class Sender:
             self._lines.add("WARN", text)
         self._lines.add("INFO", f"Successfully sent {batch.count - ruling.rejected} {noun} to OpenObserve")
 
-    def _split(self, batch: Batch, ruling: verdict.Verdict) -> None:
+    def _split(self, batch: Batch, ruling: verdict.Verdict, now: Now, dice: float) -> None:
+        self._fruitless += 1
+        if self._fruitless > FRUITLESS_SPLITS_MAX and ruling.reason == verdict.NOT_STORED:
+            self._failed(ruling.reason, ruling.detail, now, dice)
+            return
         self.backoff.succeed()
-        halves = split(batch)
+        halves = split(batch) if self._fruitless <= FRUITLESS_SPLITS_MAX else [batch]
         if len(halves) > 1:
             self._buffer.replace(batch, halves)
             self._ledger.retries += 1
@@ -171,7 +179,13 @@ class Sender:
             self._lines.add("INFO", text)
             return
         self._drop(batch, ruling.reason)
-        self._lines.add("ERROR", f"OpenObserve cannot take an item ({ruling.reason}): {ruling.detail}; dropped")
+        noun = NOUNS[batch.stream[0]]
+        self._lines.warn(
+            "item",
+            f"OpenObserve cannot take {batch.count} {noun} ({ruling.reason}): {ruling.detail}; dropped",
+            now,
+            "ERROR",
+        )
 
     def _refused(self, status: int, ruling: verdict.Verdict, now: Now, dice: float) -> None:
         pause_ms = self.backoff.give_up(now.ms, dice)

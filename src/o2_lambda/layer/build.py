@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from o2_lambda.layer import notices
 from o2_lambda.layer.certificates import hashed_folder
@@ -12,6 +12,9 @@ from o2_lambda.layer.linking import EXECUTABLE, Builder
 from o2_lambda.layer.packing import Entry, write_zip
 from o2_lambda.layer.store import Store
 from o2_lambda.layer.toolchain import TARGETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 VARIANTS = ("full", "core")
 CA_FOLDER = "o2/ca"  # below /opt

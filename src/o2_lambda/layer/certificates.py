@@ -9,7 +9,10 @@ import base64
 import hashlib
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SERVER_TRUST = ("CKA_TRUST_SERVER_AUTH", "CKT_NSS_TRUSTED_DELEGATOR")
 _TRUST_CLASS = "CKO_NSS_TRUST"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from o2_lambda.layer.inputs import CPYTHON, Inputs
 from o2_lambda.layer.process import run
-from o2_lambda.layer.store import Store
 from o2_lambda.layer.toolchain import COMPILE_FLAGS, SOURCE_DATE_EPOCH, Toolchain, host
+
+if TYPE_CHECKING:
+    from o2_lambda.layer.store import Store
 
 OPTIONS = (
     "--disable-shared",

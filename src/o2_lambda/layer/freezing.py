@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from o2_lambda.layer.process import LayerError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
 PACKAGE = Path(__file__).parents[1]
 FREEZER = Path(__file__).with_name("freezer.py")
-ASCII_IDNA = Path(__file__).with_name("ascii_idna.py")
-# CPython's import system, and what it imports itself while it starts.
-BOOTSTRAP = {
+STAND_INS = Path(__file__).with_name("stand_ins")
+# The import system comes first, in a table of its own.
+BOOTSTRAP: dict[str, str | Path] = {
     "_frozen_importlib": "importlib/_bootstrap.py",
-    "_frozen_importlib_external": "importlib/_bootstrap_external.py",
+    "_frozen_importlib_external": STAND_INS / "import_system.py",
 }
-LIBRARY = {
-    "abc": "abc.py",
-    "codecs": "codecs.py",
-    "encodings": "encodings/__init__.py",
-    "encodings.aliases": "encodings/aliases.py",
-    "encodings.utf_8": "encodings/utf_8.py",
-    "io": "io.py",
-    "stat": "stat.py",  # the extension's only module of the standard library that is written in Python
+# What CPython imports while it starts, and the only Python module of the standard library that the extension uses.
+LIBRARY: dict[str, str | Path] = {
+    "encodings": STAND_INS / "codec_search.py",
+    "io": STAND_INS / "streams.py",
+    "stat": "stat.py",
 }
 
 
@@ -34,7 +33,7 @@ class Module(NamedTuple):
     name: str
     path: Path
     package: bool
-    ours: bool
+    ours: bool  # not CPython's
 
 
 def modules(standard_library: Path) -> list[Module]:
@@ -42,13 +41,13 @@ def modules(standard_library: Path) -> list[Module]:
     return [*_library(standard_library, BOOTSTRAP), *_library(standard_library, LIBRARY), *_ours()]
 
 
-def _library(folder: Path, files: dict[str, str]) -> Iterator[Module]:
+def _library(folder: Path, files: Mapping[str, str | Path]) -> Iterator[Module]:
     for name, file in files.items():
-        yield Module(name, folder / file, file.endswith("/__init__.py"), ours=False)
+        path = folder / file  # a stand-in's path is absolute
+        yield Module(name, path, package=False, ours=STAND_INS in path.parents)
 
 
 def _ours() -> Iterator[Module]:
-    yield Module("encodings.idna", ASCII_IDNA, package=False, ours=True)
     yield Module("o2_lambda", PACKAGE / "__init__.py", package=True, ours=True)
     for path in sorted((PACKAGE / "extension").rglob("*.py")):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
@@ -76,12 +75,8 @@ def freeze(interpreter: Path, standard_library: Path, output: Path) -> Path:
 
 
 def _table(frozen: list[Module]) -> str:
-    arrays = [
-        f'static const unsigned char code_{i}[] = {{\n#embed "{m.name}.bin"\n}};\n' for i, m in enumerate(frozen)
-    ]
-    rows = [
-        f'    {{"{m.name}", code_{i}, sizeof code_{i}, {str(m.package).lower()}}},\n' for i, m in enumerate(frozen)
-    ]
+    arrays = [f'static const unsigned char code_{i}[] = {{\n#embed "{m.name}.bin"\n}};\n' for i, m in enumerate(frozen)]
+    rows = [f'    {{"{m.name}", code_{i}, sizeof code_{i}, {str(m.package).lower()}}},\n' for i, m in enumerate(frozen)]
     return (
         '#include "Python.h"\n#include "pycore_import.h"\n'
         + "".join(arrays)

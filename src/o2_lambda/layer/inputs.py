@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from o2_lambda.layer.process import LayerError, Unavailable, read, require, run
+from o2_lambda.layer.process import LayerError, UnavailableError, read, require, run
 from o2_lambda.layer.store import Store, digest
 
 DEBIAN_SUITES = {"debian": ("trixie", "trixie-updates"), "debian-security": ("trixie-security",)}
@@ -97,21 +97,29 @@ class Inputs:
         """The compiler's executable."""
         machine = platform.machine()
         if machine not in ZIG.sha256:
-            raise Unavailable(f"the layer can be built on {' and '.join(ZIG.sha256)}, not on {machine}")
+            raise UnavailableError(f"the layer can be built on {' and '.join(ZIG.sha256)}, not on {machine}")
         sha256 = ZIG.sha256[machine]
 
         def make(output: Path, scratch: Path) -> None:
             pinned = scratch / "requirements.txt"
             pinned.write_text(f"{ZIG.package}=={ZIG.version} --hash=sha256:{sha256}\n")
-            pip = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"]
-            exact = ["--only-binary=:all:", "--require-hashes", "-r", pinned, "--dest", scratch]
+            pip: list[str | Path] = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--disable-pip-version-check",
+                "--no-input",
+                "--no-deps",
+            ]
+            exact: list[str | Path] = ["--only-binary=:all:", "--require-hashes", "-r", pinned, "--dest", scratch]
             try:
                 run([*pip, *exact], log=scratch / "pip.log")
             except LayerError as error:
-                raise Unavailable(f"{ZIG.package} {ZIG.version} cannot be fetched: {error}") from None
+                raise UnavailableError(f"{ZIG.package} {ZIG.version} cannot be fetched: {error}") from None
             (wheel,) = scratch.glob("*.whl")
             with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(output)
+                archive.extractall(output)  # noqa: S202 - its sha256 is pinned
             (output / ZIG.package / "zig").chmod(0o755)
 
         return self._store.result("zig", [ZIG.package, ZIG.version, sha256], make) / ZIG.package / "zig"
@@ -131,7 +139,7 @@ class Inputs:
                         return scratch / source.file
                 except LayerError:
                     continue  # an index may name what the archive does not hold; the other one may
-        raise Unavailable(
+        raise UnavailableError(
             f"{source.file} with the pinned sha256 is not (no longer?) offered by this machine's Debian mirror: "
             f"pin the current release of {source.package} in {Path(__file__).name}"
         )
@@ -157,7 +165,7 @@ def _private_apt(root: Path) -> list[dict[str, str]]:
         )
         environments.append({"APT_CONFIG": str(place / "apt.conf")})
     if not environments:
-        raise Unavailable("apt on this machine knows no Debian archive: build on Debian, or in a Debian container")
+        raise UnavailableError("apt on this machine knows no Debian archive: build on Debian, or in a Debian container")
     return environments
 
 

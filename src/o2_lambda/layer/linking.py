@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from o2_lambda.layer import cpython, freezing, libraries
 from o2_lambda.layer.inputs import CPYTHON, Inputs
 from o2_lambda.layer.process import run
-from o2_lambda.layer.store import Store
-from o2_lambda.layer.toolchain import JOBS, TARGETS, Target, Toolchain, host
+from o2_lambda.layer.toolchain import JOBS, Target, Toolchain, host
+
+if TYPE_CHECKING:
+    from o2_lambda.layer.store import Store
 
 EXECUTABLE = "o2-lambda-extension"
 NATIVE = Path(__file__).parent / "native"
@@ -63,7 +66,7 @@ class Builder:
                 *(parts[1] / "lib" / library for library in ("libssl.a", "libcrypto.a")),
                 parts[2] / "lib/libz.a",
             ]
-            command = ["o2-cc", *LINK_FLAGS, *objects, *archives, "-lm", "-o", output / EXECUTABLE]
+            command: list[str | Path] = ["o2-cc", *LINK_FLAGS, *objects, *archives, "-lm", "-o", output / EXECUTABLE]
             run(command, cwd=scratch, env=toolchain.env, log=log)
 
         return self._store.result(f"executable-{target.arch}", recipe, make) / EXECUTABLE
@@ -102,4 +105,12 @@ class Builder:
 
     def _flags(self, core: Path) -> list[str]:
         include = self.inputs.source(CPYTHON) / "Include"
-        return ["-w", "-std=gnu2x", *cpython.OPTIMIZE.split(), "-DPy_BUILD_CORE", f"-I{core}", f"-I{include}", f"-I{include / 'internal'}"]
+        return [
+            "-w",
+            "-std=gnu2x",
+            *cpython.OPTIMIZE.split(),
+            "-DPy_BUILD_CORE",
+            f"-I{core}",
+            f"-I{include}",
+            f"-I{include / 'internal'}",
+        ]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from o2_lambda import __version__
 from o2_lambda.layer.inputs import CERTIFICATES, CPYTHON, OPENSSL, ZIG, ZLIB, Inputs
 from o2_lambda.layer.packing import Entry
 from o2_lambda.layer.store import digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROOT = "o2/licenses"
 SBOM = "o2/sbom.spdx.json"
@@ -65,7 +67,12 @@ def components(inputs: Inputs, project: Path) -> list[Component]:
             _text(inputs.source(ZLIB) / "LICENSE"),
         ),
         Component(
-            "musl", ZIG.musl_version, "MIT", "musl contributors", compiler_sha256, _text(zig / "lib/libc/musl/COPYRIGHT")
+            "musl",
+            ZIG.musl_version,
+            "MIT",
+            "musl contributors",
+            compiler_sha256,
+            _text(zig / "lib/libc/musl/COPYRIGHT"),
         ),
         Component("zig-compiler-rt", ZIG.version, "MIT", "Zig contributors", compiler_sha256, _text(zig / "LICENSE")),
         Component(

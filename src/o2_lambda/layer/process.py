@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 NICENESS = 10  # a build leaves the machine usable
 _TAIL_LINES = 15
@@ -17,11 +20,13 @@ class LayerError(Exception):
     """The layer cannot be built; the text names what is missing or failed, and the next step."""
 
 
-class Unavailable(LayerError):
-    """This machine cannot build the layer: a tool or an input cannot be had here."""
+class UnavailableError(LayerError):
+    """The layer cannot be built on this machine: a tool or an input cannot be had here."""
 
 
-def run(command: Sequence[str | Path], *, log: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+def run(
+    command: Sequence[str | Path], *, log: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> None:
     """Runs a tool, its output appended to `log`. `env` is added to this process's own. Raises LayerError."""
     words = [str(word) for word in command]
     with log.open("ab") as sink:
@@ -29,7 +34,7 @@ def run(command: Sequence[str | Path], *, log: Path, cwd: Path | None = None, en
         sink.flush()
         try:
             done = subprocess.run(  # noqa: S603 - commands of this package only
-                ["nice", "-n", str(NICENESS), *words],
+                ["nice", "-n", str(NICENESS), *words],  # noqa: S607 - tools are found through PATH
                 cwd=cwd,
                 env={**os.environ, **(env or {})},
                 stdin=subprocess.DEVNULL,
@@ -40,7 +45,9 @@ def run(command: Sequence[str | Path], *, log: Path, cwd: Path | None = None, en
         except OSError as error:
             raise LayerError(f"{words[0]} cannot be run: {error.strerror}") from None
     if done.returncode != 0:
-        tail = "\n".join(line[:_LINE_LENGTH_MAX] for line in log.read_text(errors="replace").splitlines()[-_TAIL_LINES:])
+        tail = "\n".join(
+            line[:_LINE_LENGTH_MAX] for line in log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+        )
         raise LayerError(f"{Path(words[0]).name} failed with status {done.returncode}; the end of {log}:\n{tail}")
 
 
@@ -49,7 +56,12 @@ def read(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None)
     words = [str(word) for word in command]
     try:
         done = subprocess.run(  # noqa: S603 - as above
-            words, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            words,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except OSError as error:
         raise LayerError(f"{words[0]} cannot be run: {error.strerror}") from None
@@ -62,4 +74,6 @@ def require(*tools: str) -> None:
     """Raises LayerError naming the tools that this machine does not have."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
-        raise Unavailable(f"the layer build needs {', '.join(missing)}: install it (Debian: apt-get install {' '.join(missing)})")
+        raise UnavailableError(
+            f"the layer build needs {', '.join(missing)}: install it (Debian: apt-get install {' '.join(missing)})"
+        )

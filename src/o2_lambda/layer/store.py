@@ -7,9 +7,12 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 _KEY_HEX = 16  # 64 bits: plenty for a handful of results
 

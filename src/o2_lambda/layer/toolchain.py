@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from o2_lambda.layer.inputs import Inputs
-from o2_lambda.layer.process import Unavailable, require, run
-from o2_lambda.layer.store import Store
+from o2_lambda.layer.process import UnavailableError, require, run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from o2_lambda.layer.inputs import Inputs
+    from o2_lambda.layer.store import Store
 
 # Dates that compilers and tools write become this one: 1980-01-01, the first that a zip can hold.
 SOURCE_DATE_EPOCH = 315_532_800
@@ -52,7 +55,7 @@ def host() -> Target:
     for target in TARGETS.values():
         if target.machine == platform.machine():
             return target
-    raise Unavailable(f"the layer can be built on x86_64 and aarch64, not on {platform.machine()}")
+    raise UnavailableError(f"the layer can be built on x86_64 and aarch64, not on {platform.machine()}")
 
 
 class Toolchain:

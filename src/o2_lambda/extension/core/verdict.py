@@ -17,6 +17,7 @@ SPLIT = "split"  # halve it and try the halves; a single element is dropped unde
 FATAL = "fatal"  # repeating cannot help: drop it
 CREDENTIALS = "credentials"  # keep it, sending pauses: somebody has to act
 
+NOT_STORED = "not_stored"  # a reason: accepted by the server and counted by it neither as stored nor as refused
 RETRY_STATUSES = frozenset((408, 425, 429))
 DETAIL_LENGTH_MAX = 200  # of the server's words in a log line
 RETRY_AFTER_MS_MAX = 300_000  # a server that asks for more is asked again after five minutes
@@ -49,10 +50,8 @@ def judge(stream: Stream, sent: int, status: int, body: bytes, retry_after: byte
         verdict = Verdict(RETRY, f"status_{status}", detail)
         verdict.retry_after_ms = retry_after_ms(retry_after, now_s)
         return verdict
-    if status == 413:  # noqa: PLR2004 - content too large
-        return Verdict(SPLIT, "status_413", detail)
-    if status == 400 and stream != LOGS:  # noqa: PLR2004 - one client's bad payload must not cost the others' in the batch
-        return Verdict(SPLIT, "status_400", detail)
+    if status in (400, 413):  # one bad item, or one too many, must not cost the others in the batch
+        return Verdict(SPLIT, f"status_{status}", detail)
     if 300 <= status < 400:  # noqa: PLR2004 - a redirect: O2_ENDPOINT is wrong, the data is not
         return Verdict(
             CREDENTIALS, f"status_{status}", detail or "the endpoint redirects; set O2_ENDPOINT to its target"
@@ -76,7 +75,7 @@ def _judge_logs(sent: int, body: bytes) -> Verdict:
     if type(statuses) is not list:
         return Verdict(RETRY, "unreadable_answer", "the answer is not OpenObserve's; check O2_ENDPOINT")
     if successful + failed < sent:
-        return Verdict(SPLIT, "not_stored", f"{successful} stored and {failed} refused of {sent}")
+        return Verdict(SPLIT, NOT_STORED, f"{successful} stored and {failed} refused of {sent}")
     return Verdict(DELIVERED, str(reason) or "rejected", rejected=min(failed, sent))
 
 

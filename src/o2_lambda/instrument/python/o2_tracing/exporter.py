@@ -1,0 +1,204 @@
+"""Sends encoded spans to the OTLP receiver on this machine, without ever holding the function.
+
+A request is written and not waited for; its answer is read, if it is there, before the next one. When the receiver
+cannot be reached, refuses or does not answer, exports are skipped: once, then 2, 4 … times, while the spans wait in a
+bounded queue. The first attempt after that is a small one.
+"""
+
+from __future__ import annotations
+
+import _socket
+from _thread import allocate_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, List, Optional, Tuple
+
+    Queued = Tuple[str, bytes]  # scope, encoded span
+
+CONNECT_LIMIT_S = 0.25  # loopback answers in microseconds, or the machine is starved
+SEND_LIMIT_S = 0.1  # only a receiver that has stopped reading fills the socket's buffer
+QUEUE_SPANS_MAX = 2048  # the SDKs' default
+QUEUE_BYTES_MAX = 1 << 20  # of the function's own memory
+BATCH_SPANS_MAX = 512  # the SDKs' default; a queue this long is sent at once
+PROBE_SPANS_MAX = 32  # the attempt that may fail again encodes little
+UNANSWERED_MAX = 8  # requests without an answer, before the receiver counts as hung
+PROBE_LIMIT_MS = 1000  # the time to answer a probe
+SKIP_MAX = 256
+ANSWER_BYTES_MAX = 16 * 1024  # of answers not parsed yet; one is some 100 bytes
+READ_BYTES = 4096
+
+
+class Exporter:
+    """A queue and one keep-alive connection. `encode` makes a request body; `clock_ms` is monotonic."""
+
+    def __init__(
+        self,
+        address: Tuple[str, int, str],
+        encode: Callable[[List[Queued]], bytes],
+        clock_ms: Callable[[], int],
+        report: Callable[[str], None],
+    ) -> None:
+        host, port, path = address
+        self._address = (host, port)
+        self._head = (
+            f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/x-protobuf\r\nContent-Length: "
+        ).encode()
+        self._encode = encode
+        self._clock_ms = clock_ms
+        self._report = report
+        self._queue: List[Queued] = []
+        self._queue_bytes = 0
+        self._lock = allocate_lock()
+        self.dropped = 0
+        self._forget_connection()
+        self._failures = 0  # in a row
+        self._skip = 0
+
+    def add(self, scope: str, span: bytes) -> None:
+        """Queues an encoded span; drops and counts it when the queue is full."""
+        if len(self._queue) >= QUEUE_SPANS_MAX or self._queue_bytes + len(span) > QUEUE_BYTES_MAX:
+            self.dropped += 1
+            return
+        self._queue.append((scope, span))
+        self._queue_bytes += len(span)
+        if len(self._queue) >= BATCH_SPANS_MAX and not self._failures:
+            self.flush()
+
+    def flush(self) -> None:
+        """Sends what is queued, unless exports are being skipped or another thread is at it."""
+        if not self._queue or not self._lock.acquire(False):  # noqa: FBT003 - a C function
+            return
+        try:
+            if self._skip:
+                self._skip -= 1
+            else:
+                self._flush()
+        finally:
+            self._lock.release()
+
+    def after_fork(self) -> None:
+        """In the child: the connection and what is queued belong to the parent."""
+        if self._socket is not None:
+            self._socket.close()
+        self._forget_connection()
+        self._queue = []
+        self._queue_bytes = 0
+        self._lock = allocate_lock()
+
+    def _flush(self) -> None:
+        try:
+            self._read_answers()
+            while self._queue:
+                if self._failures and self._unanswered:
+                    if self._clock_ms() - self._sent_ms > PROBE_LIMIT_MS:
+                        raise OSError("no answer")
+                    return
+                if self._unanswered >= UNANSWERED_MAX:
+                    raise OSError("no answer")
+                self._send(PROBE_SPANS_MAX if self._failures else BATCH_SPANS_MAX)
+        except OSError as error:
+            self._fail(str(error))
+
+    def _send(self, count: int) -> None:
+        if self._socket is None:
+            self._connect()
+        connection = self._socket
+        batch = self._queue[:count]
+        body = self._encode(batch)
+        del self._queue[: len(batch)]
+        self._queue_bytes -= sum(len(span) for _scope, span in batch)
+        self._sent_ms = self._clock_ms()
+        self._unanswered += 1
+        self._in_flight.append(len(batch))
+        request = self._head + b"%d\r\n\r\n" % len(body) + body
+        try:
+            sent = connection.send(request)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(request):
+            connection.settimeout(SEND_LIMIT_S)
+            connection.sendall(request[sent:])
+            connection.settimeout(0)
+
+    def _connect(self) -> None:
+        connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        try:
+            connection.settimeout(CONNECT_LIMIT_S)
+            connection.connect(self._address)
+            connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            connection.settimeout(0)
+        except OSError:
+            connection.close()
+            raise
+        self._socket = connection
+
+    def _read_answers(self) -> None:
+        """Takes in the answers that have come. Raises OSError when one refuses or a connection broke under a request."""
+        if self._socket is None:
+            return
+        while True:
+            try:
+                data = self._socket.recv(READ_BYTES)
+            except BlockingIOError:
+                break
+            except OSError:
+                data = b""
+            if not data:
+                self._parse_answers()
+                lost = self._unanswered
+                self._close()
+                if lost:
+                    raise OSError("connection closed without an answer")
+                return
+            self._answers += data
+            if len(self._answers) > ANSWER_BYTES_MAX:
+                self._parse_answers()
+        self._parse_answers()
+
+    def _parse_answers(self) -> None:
+        while True:
+            end = self._answers.find(b"\r\n\r\n")
+            if end < 0:
+                if len(self._answers) > ANSWER_BYTES_MAX:
+                    raise OSError("the answer is not HTTP")
+                return
+            head = self._answers[:end].lower()
+            at = head.find(b"content-length:")
+            length = head[at + 15 :].split(b"\r\n", 1)[0].strip() if at >= 0 else b"0"
+            total = end + 4 + (int(length) if length.isdigit() else 0)
+            if len(self._answers) < total:
+                return
+            self._answers = self._answers[total:]
+            self._answered(head[9:12])
+
+    def _answered(self, status: bytes) -> None:
+        self._unanswered = max(0, self._unanswered - 1)
+        spans = self._in_flight.pop(0) if self._in_flight else 0
+        if status[:1] == b"2":
+            self._failures = 0
+            return
+        self.dropped += spans
+        if status in {b"429", b"503"} or status[:1] == b"5":
+            raise OSError(f"status {status.decode('latin-1')}")
+
+    def _fail(self, reason: str) -> None:
+        self.dropped += sum(self._in_flight)
+        self._close()
+        self._failures += 1
+        self._skip = min(1 << (self._failures - 1), SKIP_MAX)
+        if self._failures == 1:
+            host, port = self._address
+            self._report(f"traces do not reach {host}:{port} ({reason}): the function goes on, export is tried again")
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._forget_connection()
+
+    def _forget_connection(self) -> None:
+        self._socket: Optional[_socket.socket] = None
+        self._answers = b""
+        self._unanswered = 0
+        self._in_flight: List[int] = []  # spans in each request that has no answer
+        self._sent_ms = 0

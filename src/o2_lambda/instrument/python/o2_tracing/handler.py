@@ -1,0 +1,157 @@
+"""The span of an invocation, around the function's handler."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from o2_tracing import SCOPE, propagation, triggers
+from o2_tracing.frames import drop_frame
+from o2_tracing.spans import ERROR
+from o2_tracing.tracer import report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any, Callable, Optional
+
+    from o2_tracing.spans import Span
+    from o2_tracing.tracer import Tracer
+
+    Handler = Callable[[Any, Any], Any]
+
+ACCOUNT_FIELD = 4  # of arn:aws:lambda:REGION:ACCOUNT:function:NAME
+OTEL_API = "opentelemetry.trace"
+
+
+def patch(module: ModuleType, tracer: Tracer) -> None:
+    """Wraps every handler that the runtime client loads. Raises AttributeError where the client has no such hook."""
+    load = module._get_handler
+
+    def get_handler(name: str) -> Any:
+        try:
+            found = load(name)
+        except BaseException as error:
+            drop_frame(error)
+            raise
+        return Invocations(tracer).wrap(found)
+
+    module._get_handler = get_handler  # type: ignore[attr-defined]
+
+
+class Invocations:
+    """Makes a span for each invocation of one handler."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._cold = True
+        self._bridge: Optional[Any] = None  # of the OpenTelemetry API, once the function has imported it
+
+    def wrap(self, function: Handler) -> Handler:
+        """The handler with a span around it: same arguments, result and exceptions."""
+
+        def handler(event: Any, context: Any) -> Any:
+            invocation = self._begin(event, context)
+            try:
+                result = function(event, context)
+            except BaseException as error:
+                drop_frame(error)
+                self._end(invocation, None, error)
+                raise
+            self._end(invocation, result, None)
+            return result
+
+        handler.__wrapped__ = function  # type: ignore[attr-defined]
+        return handler
+
+    def _begin(self, event: Any, context: Any) -> Optional[_Invocation]:
+        tracer = self._tracer
+        try:
+            self._settle_api()
+            if tracer.aside:
+                return None
+            trigger = _trigger(event, context, tracer)
+            span = tracer.start(
+                trigger.name or context.function_name, trigger.kind, scope=SCOPE, parent=trigger.parent
+            )
+            self._describe(span, trigger, context)
+            tracer.invocation = span
+            token = tracer.enter(span)
+            outer = self._bridge.enter(span) if self._bridge is not None else None
+        except Exception as problem:
+            report(f"this invocation has no trace: {problem!r}")
+            return None
+        return _Invocation(span, token, outer, is_http=trigger.is_http)
+
+    def _describe(self, span: Span, trigger: triggers.Trigger, context: Any) -> None:
+        arn = context.invoked_function_arn
+        span.set("faas.invocation_id", context.aws_request_id)
+        span.set("faas.coldstart", self._cold)
+        span.set("cloud.resource_id", arn)
+        span.set("aws.lambda.invoked_arn", arn)
+        parts = arn.split(":")
+        if len(parts) > ACCOUNT_FIELD:
+            span.set("cloud.account.id", parts[ACCOUNT_FIELD])
+        span.set_all(trigger.attributes)
+        for link in trigger.links:
+            span.add_link(link, {})
+        header = os.environ.get("_X_AMZN_TRACE_ID")
+        xray = propagation.parse_xray(header) if header else None
+        if xray is not None:
+            span.set("aws.xray.trace_id", header.partition("Root=")[2].partition(";")[0] if header else None)
+            span.add_link(xray, {"source": "x-ray-env"})
+        self._cold = False
+
+    def _end(self, invocation: Optional[_Invocation], result: Any, error: Optional[BaseException]) -> None:
+        if invocation is None:
+            return
+        tracer, span = self._tracer, invocation.span
+        try:
+            if self._bridge is not None and invocation.outer is not None:
+                self._bridge.leave(invocation.outer)
+            tracer.leave(invocation.token)
+            if invocation.is_http:
+                _describe_answer(span, result, error)
+            tracer.end(span, error)
+            tracer.invocation = None
+            tracer.exporter.flush()
+        except Exception as problem:
+            report(f"the trace of this invocation is incomplete: {problem!r}")
+
+    def _settle_api(self) -> None:
+        """Once the function has imported the OpenTelemetry API: serve it, or stand aside for its own SDK."""
+        if self._bridge is None and not self._tracer.aside and OTEL_API in sys.modules:
+            from o2_tracing import bridge
+
+            self._bridge = bridge.install(self._tracer)
+            self._tracer.aside = self._bridge is None
+
+
+class _Invocation:
+    __slots__ = ("is_http", "outer", "span", "token")
+
+    def __init__(self, span: Span, token: Any, outer: Any, *, is_http: bool) -> None:
+        self.span = span
+        self.token = token
+        self.outer = outer
+        self.is_http = is_http
+
+
+def _trigger(event: Any, context: Any, tracer: Tracer) -> triggers.Trigger:
+    try:
+        return triggers.read(event, context, tracer.settings.extracts)
+    except Exception:  # an event that looks like one of AWS's and is not
+        return triggers.Trigger("other")
+
+
+def _describe_answer(span: Span, result: Any, error: Optional[BaseException]) -> None:
+    status = result.get("statusCode") if isinstance(result, dict) else None
+    if error is None and status is None:
+        status = 200  # API Gateway and function URLs answer so for anything else that is returned
+    if isinstance(status, str) and status.isdigit():
+        status = int(status)
+    if isinstance(status, int):
+        span.set("http.response.status_code", status)
+        if status >= 500:
+            span.set("error.type", str(status))
+            span.set_status(ERROR)

@@ -1,0 +1,142 @@
+"""Encodes spans as OTLP protobuf (opentelemetry-proto: trace/v1/trace.proto, common/v1/common.proto).
+
+Every value has an encoding: what OTLP has no type for becomes its text, so one odd attribute costs no span.
+"""
+
+from __future__ import annotations
+
+from _struct import pack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterable, List, Tuple
+
+    from o2_tracing.spans import Event, Link, Span
+
+DEPTH_MAX = 8  # of nested lists and mappings; deeper ones, and those that contain themselves, become text
+INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
+HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200  # SpanFlags
+
+
+def varint(number: int) -> bytes:
+    """Base 128, least significant group first; negative numbers as 64-bit two's complement."""
+    if 0 <= number < 0x80:
+        return bytes((number,))
+    number &= 0xFFFFFFFFFFFFFFFF
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def field(tag: bytes, content: bytes) -> bytes:
+    """A length-delimited field; `tag` is the encoded key."""
+    return tag + varint(len(content)) + content
+
+
+def text(value: str) -> bytes:
+    """UTF-8; a lone surrogate, which UTF-8 does not have, becomes a question mark."""
+    return value.encode("utf-8", "replace")
+
+
+def any_value(value: Any, length: int = 0, depth: int = DEPTH_MAX) -> bytes:
+    """The content of an AnyValue; strings are cut to `length` characters unless that is 0. None has no content."""
+    if value is True:
+        return b"\x10\x01"
+    if value is False:
+        return b"\x10\x00"
+    if value is None:
+        return b""
+    if isinstance(value, int) and INT64_MIN <= value <= INT64_MAX:
+        return b"\x18" + varint(int(value))
+    if isinstance(value, float):
+        return b"\x21" + pack("<d", value)
+    if isinstance(value, (bytes, bytearray)):
+        return field(b"\x3a", bytes(value))
+    if depth and isinstance(value, (list, tuple)):
+        items = b"".join([field(b"\x0a", any_value(item, length, depth - 1)) for item in value])
+        return field(b"\x2a", items)
+    if depth and isinstance(value, dict):
+        return field(b"\x32", attributes_field(b"\x0a", value, length, depth - 1))
+    words = value if isinstance(value, str) else _as_text(value)
+    return field(b"\x0a", text(words[:length] if length else words))
+
+
+def attributes_field(tag: bytes, attributes: Dict[Any, Any], length: int = 0, depth: int = DEPTH_MAX) -> bytes:
+    """Repeated KeyValue fields."""
+    out = []
+    for key, value in list(attributes.items()):
+        name = text(key if isinstance(key, str) else _as_text(key))
+        out.append(field(tag, field(b"\x0a", name) + field(b"\x12", any_value(value, length, depth))))
+    return b"".join(out)
+
+
+def span(item: Span) -> bytes:
+    """The content of a Span message."""
+    context, parent, length = item.context, item.parent, item.value_length
+    out = [b"\x0a\x10", context.trace_id, b"\x12\x08", context.span_id]
+    if context.state:
+        out.append(field(b"\x1a", text(context.state)))
+    if parent is not None:
+        out += [b"\x22\x08", parent.span_id]
+    out += [field(b"\x2a", text(item.name)), b"\x30", varint(item.kind)]
+    out += [b"\x39", pack("<Q", item.start_ns), b"\x41", pack("<Q", item.end_ns)]
+    out.append(attributes_field(b"\x4a", item.attributes, length))
+    out.append(_count(b"\x50", item.dropped_attributes))
+    out += [field(b"\x5a", _event(entry, length)) for entry in item.events]
+    out.append(_count(b"\x60", item.dropped_events))
+    out += [field(b"\x6a", _link(entry, length)) for entry in item.links]
+    out.append(_count(b"\x70", item.dropped_links))
+    if item.status:
+        message = field(b"\x12", text(item.status_message)) if item.status_message else b""
+        out.append(field(b"\x7a", message + b"\x18" + varint(item.status)))
+    out += [b"\x85\x01", _flags(context.flags, remote=parent is not None and parent.remote)]
+    return b"".join(out)
+
+
+def resource(attributes: Dict[str, Any]) -> bytes:
+    """The first field of ResourceSpans."""
+    return field(b"\x0a", attributes_field(b"\x0a", attributes))
+
+
+def request(resource_field: bytes, version: str, spans: Iterable[Tuple[str, bytes]]) -> bytes:
+    """An ExportTraceServiceRequest of one resource, from (scope name, encoded span)."""
+    scopes: Dict[str, List[bytes]] = {}
+    for scope, content in spans:
+        scopes.setdefault(scope, []).append(field(b"\x12", content))
+    out = [resource_field]
+    for scope, fields in scopes.items():
+        name = field(b"\x0a", text(scope)) + (field(b"\x12", text(version)) if version else b"")
+        out.append(field(b"\x12", field(b"\x0a", name) + b"".join(fields)))
+    return field(b"\x0a", b"".join(out))
+
+
+def _event(event: Event, length: int) -> bytes:
+    time_ns, name, attributes, dropped = event
+    head = b"\x09" + pack("<Q", time_ns) + field(b"\x12", text(name))
+    return head + attributes_field(b"\x1a", attributes, length) + _count(b"\x20", dropped)
+
+
+def _link(link: Link, length: int) -> bytes:
+    context, attributes, dropped = link
+    state = field(b"\x1a", text(context.state)) if context.state else b""
+    ids = b"\x0a\x10" + context.trace_id + b"\x12\x08" + context.span_id + state
+    rest = attributes_field(b"\x22", attributes, length) + _count(b"\x28", dropped)
+    return ids + rest + b"\x35" + _flags(context.flags, remote=context.remote)
+
+
+def _flags(flags: int, *, remote: bool) -> bytes:
+    return pack("<I", flags & 0xFF | HAS_IS_REMOTE | (IS_REMOTE if remote else 0))
+
+
+def _count(tag: bytes, number: int) -> bytes:
+    return tag + varint(number) if number else b""
+
+
+def _as_text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # the object's own fault; its type is still worth knowing
+        return f"<{type(value).__name__}>"

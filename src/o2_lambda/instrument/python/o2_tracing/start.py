@@ -1,0 +1,64 @@
+"""Installs the tracer into a process that is about to become a Lambda runtime."""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import monotonic_ns
+
+from o2_tracing import VERSION, handler, protobuf, settings
+from o2_tracing.exporter import Exporter
+from o2_tracing.hooks import Finder
+from o2_tracing.tracer import Tracer, report
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Callable, List, Mapping, Tuple
+
+RUNTIME_CLIENT = "awslambdaric.bootstrap"
+# Module -> the patch of o2_tracing.patches, and the names that OTEL_PYTHON_DISABLED_INSTRUMENTATIONS knows it by.
+PATCHES: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
+    ("http.client", "http_client", ("http.client", "urllib")),
+    ("urllib3.connectionpool", "urllib3", ("urllib3",)),
+    ("botocore.client", "botocore", ("botocore", "boto3")),
+    ("httpx", "httpx", ("httpx",)),
+    ("aiohttp.client", "aiohttp", ("aiohttp-client", "aiohttp")),
+)
+NANOSECONDS_PER_MS = 1_000_000
+
+
+def install(environ: Mapping[str, str]) -> Tracer:
+    """Hooks the runtime client, so that its handler is traced, and the clients the function may use."""
+    chosen = settings.read(environ, report)
+    exporter = Exporter(chosen.address, _encoder(environ), lambda: monotonic_ns() // NANOSECONDS_PER_MS, report)
+    tracer = Tracer(chosen, exporter)
+    patches = {RUNTIME_CLIENT: lambda module: handler.patch(module, tracer)}
+    for module_name, patch_name, names in PATCHES:
+        if chosen.disabled.isdisjoint(names):
+            patches[module_name] = _patch(patch_name, tracer)
+    sys.meta_path.insert(0, Finder(patches))  # type: ignore[arg-type]
+    os.register_at_fork(after_in_child=exporter.after_fork)
+    return tracer
+
+
+def _patch(name: str, tracer: Tracer) -> Callable[[ModuleType], None]:
+    def apply(module: ModuleType) -> None:
+        package = __import__("o2_tracing.patches", fromlist=[name])
+        getattr(package, name).patch(module, tracer)
+
+    return apply
+
+
+def _encoder(environ: Mapping[str, str]) -> Callable[[List[Tuple[str, bytes]]], bytes]:
+    """Encodes requests; the resource is read at the first, since a snapshot learns its instance when it is restored."""
+    prefix: List[bytes] = []
+
+    def encode(spans: List[Tuple[str, bytes]]) -> bytes:
+        if not prefix:
+            from o2_tracing import resource
+
+            prefix.append(protobuf.resource(resource.attributes(environ)))
+        return protobuf.request(prefix[0], VERSION, spans)
+
+    return encode

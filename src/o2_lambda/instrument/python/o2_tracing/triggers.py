@@ -1,0 +1,67 @@
+"""What started an invocation: kind and name of its span, attributes, parent and links, from the event.
+
+Events are read by their shape, as AWS documents it, and an event may be anything: whoever calls `read` catches what
+an odd one raises.
+"""
+
+from __future__ import annotations
+
+from o2_tracing import propagation
+from o2_tracing.spans import SERVER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Optional, Tuple
+
+    from o2_tracing.spans import SpanContext
+
+
+class Trigger:
+    """How the invocation's span is to be made. `name` "" stands for the function's own."""
+
+    __slots__ = ("attributes", "is_http", "kind", "links", "name", "parent")
+
+    def __init__(
+        self,
+        trigger: str,
+        *,
+        kind: int = SERVER,
+        name: str = "",
+        attributes: Optional[Dict[str, Any]] = None,
+        parent: Optional[SpanContext] = None,
+        links: Optional[List[SpanContext]] = None,
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.attributes = {"faas.trigger": trigger, **(attributes or {})}
+        self.parent = parent
+        self.links = links or []
+        self.is_http = trigger == "http"
+
+
+def read(event: Any, context: Any, propagators: Tuple[str, ...]) -> Trigger:
+    """Recognises API Gateway (REST and HTTP), ALB, function URLs, SQS, SNS, Kinesis, DynamoDB, S3, EventBridge."""
+    if isinstance(event, dict):
+        asked = event.get("requestContext")
+        if isinstance(asked, dict) and ("http" in asked or "httpMethod" in event):
+            from o2_tracing import http_events  # only what this function is called with
+
+            return http_events.read(event, asked, propagators)
+        records = event.get("Records")
+        if (isinstance(records, list) and records and isinstance(records[0], dict)) or "detail-type" in event:
+            from o2_tracing import message_events
+
+            found = message_events.read(event, records, propagators)
+            if found is not None:
+                return found
+    return Trigger("other", parent=_caller(event, context, propagators))
+
+
+def _caller(event: Any, context: Any, propagators: Tuple[str, ...]) -> Optional[SpanContext]:
+    """Another function that invoked this one hands its context over in the client context; others in headers."""
+    custom = getattr(getattr(context, "client_context", None), "custom", None)
+    for headers in (custom, event.get("headers") if isinstance(event, dict) else None):
+        found = propagation.extract(propagation.pick(headers), propagators)
+        if found is not None:
+            return found
+    return None

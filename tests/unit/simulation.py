@@ -1,0 +1,330 @@
+"""A sandbox around the engine: clocks, platform events and an upstream, without sockets, threads or waiting.
+
+Time moves only where a test says so, and the engine is stepped where its shell would step it: after every fact and at
+every wake-up time. After every step the invariants are checked that must hold whatever happens.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from o2_lambda.extension.config import load
+from o2_lambda.extension.core import otlp
+from o2_lambda.extension.core.flush import DEADLINE_MARGIN_MS
+from o2_lambda.extension.core.jsonscan import loads
+from o2_lambda.extension.core.ledger import SIGNALS
+from o2_lambda.extension.core.model import Now, Outcome, Request, Sandbox
+from o2_lambda.extension.engine import Engine
+from tests.unit import events
+
+ENVIRON = {
+    "O2_ORGANIZATION_ID": "acme",
+    "O2_AUTHORIZATION_HEADER": "Basic c2VjcmV0OnNlY3JldA==",
+    "O2_ENDPOINT": "https://o2.example",
+    "O2_LOG_FIELDS": "event_id",
+}
+START_MS = 10_000
+WALL_OFFSET_MS = 1_767_225_600_000
+SEAL_BYTES_MAX = 64 * 1024  # what zlib may still hold back of an open batch, which sealing brings out
+STEPS_MAX = 10_000  # between two facts: an engine that asks for more is spinning
+
+Upstream = Callable[["World", Request], "Reply | None"]
+
+
+class Reply:
+    """What the upstream answers, and after how long."""
+
+    def __init__(self, outcome: Outcome, *, after_ms: int = 10) -> None:
+        self.outcome = outcome
+        self.after_ms = after_ms
+
+
+def content(request: Request) -> bytes:
+    """What the request carries, unpacked."""
+    assert request.batch is not None
+    return gzip.decompress(request.batch.body)
+
+
+def stored(request: Request, *, failed: int = 0, error: str = "Too old data") -> Outcome:
+    """A server's answer that counts what it really found in the body, `failed` of it refused."""
+    assert request.batch is not None
+    signal, content_type = request.batch.stream
+    if signal != "logs":
+        count = otlp.count(signal, content_type, content(request))
+        assert count == request.batch.count
+        return Outcome(status=200)
+    count = len(json.loads(content(request)))
+    status = {"name": "default", "successful": count - failed, "failed": failed}
+    return Outcome(status=200, body=json.dumps({"code": 200, "status": [status | {"error": error}]}).encode())
+
+
+def healthy(_world: World, request: Request) -> Reply:
+    """An upstream that stores everything within 10 ms."""
+    return Reply(stored(request))
+
+
+def failing(status: int, *, times: int = 10**9, after_ms: int = 10, body: bytes = b"busy") -> Upstream:
+    """An upstream that answers with a status so many times, then stores."""
+
+    def answer(world: World, request: Request) -> Reply:
+        if len(world.requests) <= times:
+            return Reply(Outcome(status=status, body=body), after_ms=after_ms)
+        return Reply(stored(request), after_ms=after_ms)
+
+    return answer
+
+
+def silent(_world: World, _request: Request) -> None:
+    """An upstream that never answers: the test does."""
+
+
+class World:
+    """One sandbox. `polls` counts the calls of `/next`, the first one included."""
+
+    def __init__(
+        self,
+        upstream: Upstream = healthy,
+        *,
+        managed: bool = False,
+        telemetry: bool = True,
+        dice: float = 0.5,
+        settings: Mapping[str, str] | None = None,
+        **environ: str,
+    ) -> None:
+        self.upstream = upstream
+        self.ms = START_MS
+        self.dice = dice
+        self.config = load({**ENVIRON, **(settings or {}), **environ})
+        sandbox = Sandbox(
+            function_name="f",
+            function_version="1",
+            account="",
+            instance_id=events.INSTANCE_ID,
+            managed=managed,
+            telemetry=telemetry,
+        )
+        self.engine = Engine(self.config, sandbox, self.now())
+        self.polls = 1
+        self.is_polling = True
+        self.requests: list[Request] = []
+        self.in_flight: Request | None = None
+        self.reply_at: tuple[int, Outcome] | None = None
+        self.lines: list[tuple[str, str]] = []
+        self.wake_ms: int | None = None
+        self.exit_ms: int | None = None
+        self.deadline_ms = 0
+        self.done_ms: int | None = None
+        self.hold_ms: list[int] = []  # of each invocation: from runtimeDone to our `/next`
+        self.receiving = False
+        self._request_id = ""
+        self._numbers = 0
+
+    def now(self) -> Now:
+        """The present."""
+        return Now(self.ms, WALL_OFFSET_MS + self.ms)
+
+    # Facts
+
+    def invoke(self, request_id: str | None = None, *, timeout_ms: int = 3000) -> str:
+        """INVOKE arrives."""
+        assert self.is_polling
+        self._numbers += 1
+        self._request_id = request_id or f"request-{self._numbers}"
+        self.deadline_ms = self.ms + timeout_ms
+        self.done_ms = None
+        self._lifecycle_event(
+            {"eventType": "INVOKE", "requestId": self._request_id, "deadlineMs": WALL_OFFSET_MS + self.deadline_ms}
+        )
+        return self._request_id
+
+    def shutdown(self, *, timeout_ms: int = 2000) -> None:
+        """SHUTDOWN arrives."""
+        assert self.is_polling
+        self.deadline_ms = self.ms + timeout_ms
+        self._lifecycle_event(
+            {"eventType": "SHUTDOWN", "shutdownReason": "spindown", "deadlineMs": WALL_OFFSET_MS + self.deadline_ms}
+        )
+
+    def _lifecycle_event(self, event: dict[str, Any]) -> None:
+        self.is_polling = False
+        self.engine.next_event(loads(json.dumps(event)), self.now())
+        self.step()
+        self.advance(0)  # what came due while the sandbox was frozen
+
+    def telemetry(self, *sources: str | bytes, connection: int = 1) -> None:
+        """One POST of the Telemetry API."""
+        self.telemetry_raw(events.payload(*sources).replace(events.TIME.encode(), self._time()), connection=connection)
+
+    def telemetry_raw(self, body: bytes, *, connection: int = 1) -> None:
+        """The same with any body."""
+        if self.done_ms is None and f'runtimeDone","record":{{"requestId":"{self._request_id}"'.encode() in body:
+            self.done_ms = self.ms
+        self.engine.telemetry(body, connection, self.now())
+        self.step()
+
+    def _time(self) -> bytes:
+        at = datetime.fromtimestamp((WALL_OFFSET_MS + self.ms) // 1000, UTC)
+        return at.strftime(f"%Y-%m-%dT%H:%M:%S.{self.ms % 1000:03}Z").encode()
+
+    def log(self, count: int = 1, *, pad: str = "") -> None:
+        """The function prints lines, each of them different."""
+        sources = []
+        for _ in range(count):
+            self._numbers += 1
+            sources.append(events.line(f"line {self._numbers} {pad}"))
+        self.telemetry(*sources)
+
+    def finish(self, *sources: str, status: str = "success") -> None:
+        """The function is done: its last lines and runtimeDone arrive."""
+        self.telemetry(*sources, events.done(self._request_id, status))
+
+    def report(self) -> None:
+        """The report of the last invocation arrives."""
+        self.telemetry(events.report(self._request_id))
+
+    def export(self, signal: str, content_type: str, body: bytes) -> int:
+        """An SDK sends; returns the status that it gets."""
+        status = self.engine.export(signal, content_type, body, self.now())
+        self.step()
+        return status
+
+    def answer(self, outcome: Outcome) -> None:
+        """The upstream answers what is in flight."""
+        assert self.in_flight is not None
+        self.in_flight, self.reply_at = None, None
+        self.engine.answered(outcome, self.now(), self.dice)
+        self.step()
+
+    # Time
+
+    def advance(self, duration_ms: int) -> None:
+        """Time passes; answers arrive and the engine wakes when it asked for it."""
+        until_ms = self.ms + duration_ms
+        for _ in range(STEPS_MAX):
+            due = [at for at in (self.wake_ms, self.reply_at[0] if self.reply_at else None) if at is not None]
+            if self.exit_ms is not None or not due or min(due) > until_ms:
+                self.ms = until_ms
+                return
+            self.ms = max(self.ms, min(due))
+            if self.reply_at is not None and self.reply_at[0] <= self.ms:
+                self.answer(self.reply_at[1])
+            else:
+                self.step()
+        raise AssertionError("the engine is spinning")
+
+    def freeze(self, duration_ms: int) -> None:
+        """Lambda stops the sandbox, which it may do while `/next` is outstanding: time passes and nothing happens."""
+        assert self.is_polling
+        self.ms += duration_ms
+
+    def let_go(self) -> None:
+        """Time passes until the engine asks for the next event."""
+        for _ in range(STEPS_MAX):
+            if self.is_polling:
+                return
+            due = [at for at in (self.wake_ms, self.reply_at[0] if self.reply_at else None) if at is not None]
+            assert due, "the engine never asks for the next event"
+            self.advance(max(0, min(due) - self.ms))
+        raise AssertionError("the engine is spinning")
+
+    def step(self) -> None:
+        """The engine decides; what it wants is done, and the invariants are checked."""
+        if self.exit_ms is not None:
+            return
+        actions = self.engine.step(self.now(), receiving=self.receiving)
+        self.lines += self.engine.lines.take()
+        if actions.send is not None:
+            assert self.in_flight is None, "two requests in flight"
+            self.requests.append(actions.send)
+            self.in_flight = actions.send
+            reply = self.upstream(self, actions.send)
+            self.reply_at = None if reply is None else (self.ms + reply.after_ms, reply.outcome)
+        if actions.poll_next:
+            assert not self.is_polling, "/next was asked for twice"
+            self.is_polling = True
+            self.polls += 1
+            if self.done_ms is not None:
+                self.hold_ms.append(self.ms - self.done_ms)
+        if actions.exit:
+            self.exit_ms = self.ms
+        self.wake_ms = actions.wake_ms
+        self._check()
+
+    # Invariants
+
+    def _check(self) -> None:
+        engine, now = self.engine, self.ms
+        for signal in SIGNALS:
+            account = engine.ledger.accounts[signal]
+            assert account.held() == engine.buffer.items_held(signal), f"{signal} do not add up"
+            assert min(account.received, account.delivered, account.held()) >= 0
+        flying = 0
+        if self.in_flight is not None:
+            assert self.in_flight.batch in engine.buffer._sealed, "what is in flight was taken out"
+            assert self.in_flight.batch is not None
+            flying = len(self.in_flight.batch.body)
+        bound = engine.buffer.bytes_max + flying + SEAL_BYTES_MAX
+        assert engine.buffer.bytes_held + engine._splicer.half_bytes <= bound, "the buffer exceeds its bound"
+        if self.exit_ms is None:
+            assert self.wake_ms is None or self.wake_ms > now, "a wake-up in the past: the engine is spinning"
+        if self.exit_ms is not None or engine.lifecycle.state == "DRAINING":
+            assert now < self.deadline_ms or self.exit_ms is not None, "the shutdown deadline has passed"
+        elif not self.is_polling:
+            self._check_hold(now)
+
+    def _check_hold(self, now: int) -> None:
+        assert engine_waits(self), "an invocation is held for nothing"
+        assert now < self.deadline_ms - DEADLINE_MARGIN_MS, "held beyond the deadline"
+        if self.done_ms is not None:
+            assert now < self.done_ms + self.config.flush_budget_ms, "held beyond the budget"
+            assert not self.engine.sender.backoff.is_open, "held although the upstream is down"
+            assert self.engine._patience.may_hold(now), "held although that was in vain lately"
+            assert not self.engine.buffer.is_empty or self.receiving, "held with nothing left to send"
+
+    # Results
+
+    @property
+    def sent(self) -> list[int]:
+        """The item counts of the requests so far."""
+        return [request.batch.count for request in self.requests if request.batch is not None]
+
+    def said(self, level: str, part: str = "") -> list[str]:
+        """The lines of a level that contain a text."""
+        return [text for each, text in self.lines if each == level and part in text]
+
+    def account(self, signal: str = "logs") -> dict[str, Any]:
+        """A signal's account."""
+        account = self.engine.ledger.accounts[signal]
+        return {
+            "received": account.received,
+            "delivered": account.delivered,
+            "rejected": sum(account.rejected.values()),
+            "dropped": dict(account.dropped),
+            "held": account.held(),
+        }
+
+
+def engine_waits(world: World) -> bool:
+    """Whether the engine has a reason to hold back `/next`: telemetry of a function that it can wait for."""
+    return world.engine.sandbox.telemetry and not world.engine.sandbox.managed
+
+
+def delivered_ids(world: World, accepted: list[Request]) -> list[str]:
+    """The event ids in the requests that were accepted, in the order of sending."""
+    return [each["event_id"] for request in accepted for each in json.loads(content(request))]
+
+
+def run(world: World, *, lines: int = 2, duration_ms: int = 50) -> None:
+    """One invocation from INVOKE to our next `/next`."""
+    request_id = world.invoke()
+    world.telemetry(events.start(request_id))
+    world.log(lines)
+    world.advance(duration_ms)
+    if not world.is_polling:
+        world.finish()
+        world.let_go()
+    world.report()

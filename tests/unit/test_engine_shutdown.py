@@ -1,0 +1,204 @@
+"""The engine at shutdown: all that is left leaves, failures first, and the exit precedes the deadline."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from o2_lambda.extension.core.model import Outcome
+from o2_lambda.extension.engine import SETTLE_MS, SETTLE_WITHOUT_REPORT_MS, SHUTDOWN_RESERVE_MS
+from tests.unit import events
+from tests.unit.simulation import Reply, Upstream, World, content, failing, healthy, silent, stored
+
+
+def after_one_invocation(upstream: Upstream = healthy, *, report: bool = True, **environ: str) -> World:
+    """A sandbox whose only invocation is over."""
+    world = World(upstream, settings={"O2_FLUSH_STRATEGY": "end", **environ})
+    world.invoke()
+    world.log(2)
+    world.finish()
+    world.let_go()
+    if report:
+        world.report()
+    return world
+
+
+def exit_after_ms(world: World) -> int:
+    """Shuts down and gives the time it took."""
+    begin_ms = world.ms
+    world.shutdown()
+    world.advance(3000)
+    assert world.exit_ms is not None
+    return world.exit_ms - begin_ms
+
+
+def ledger_line(world: World) -> dict[str, object]:
+    """The last line, which is the ledger."""
+    level, text = world.lines[-1]
+    assert level == ""
+    ledger: dict[str, object] = json.loads(text)["ledger"]
+    return ledger
+
+
+def test_everything_is_sent_and_counted() -> None:
+    """The report goes as well; the last two lines are the verdict and the ledger."""
+    world = after_one_invocation()
+    assert exit_after_ms(world) <= SETTLE_MS + 20
+    assert world.account() == {"received": 4, "delivered": 4, "rejected": 0, "dropped": {}, "held": 0}
+    assert world.lines[-2] == ("NOTICE", "Final flush completed successfully")
+    assert ledger_line(world)["invocations"] == 1
+    assert world.said("NOTICE", "Starting shutdown sequence with 2.0s deadline")
+
+
+def test_owed_report_is_waited_for_a_little_longer() -> None:
+    """It may come with the shutdown; where it does not, the exit does not wait for the deadline."""
+    world = after_one_invocation(report=False)
+    assert SETTLE_WITHOUT_REPORT_MS <= exit_after_ms(world) <= SETTLE_WITHOUT_REPORT_MS + 20
+
+
+def test_report_that_comes_during_the_drain_is_delivered() -> None:
+    """Telemetry starts the silence anew."""
+    world = after_one_invocation(report=False)
+    world.shutdown()
+    world.advance(200)
+    world.report()
+    world.advance(1000)
+    assert world.account()["held"] == 0
+    assert world.account()["delivered"] == 4
+    assert world.exit_ms is not None
+
+
+def test_telemetry_that_keeps_coming_is_taken_until_the_reserve() -> None:
+    """The last word is ours: the exit comes in time whatever arrives."""
+    world = after_one_invocation()
+    begin_ms = world.ms
+    world.shutdown()
+    for _ in range(200):
+        if world.exit_ms is None:
+            world.log(1)
+            world.advance(20)
+    assert world.exit_ms is not None
+    assert world.exit_ms - begin_ms <= 2000 - SHUTDOWN_RESERVE_MS
+
+
+def test_body_that_is_coming_in_is_waited_for() -> None:
+    """Half a payload is no silence."""
+    world = after_one_invocation()
+    world.receiving = True
+    world.shutdown()
+    world.advance(500)
+    assert world.exit_ms is None
+    world.receiving = False
+    world.log(1)
+    world.advance(500)
+    assert world.exit_ms is not None
+    assert world.account()["held"] == 0
+
+
+@pytest.mark.parametrize("timeout_ms", [0, 100, 300, 500, 2000])
+def test_upstream_that_never_answers_costs_no_deadline(timeout_ms: int) -> None:
+    """What is left is told with its number; the exit precedes the deadline, for any deadline."""
+    world = after_one_invocation(silent, O2_FLUSH_BUDGET_MS="100")
+    world.shutdown(timeout_ms=timeout_ms)
+    world.advance(3000)
+    assert world.exit_ms is not None
+    assert world.exit_ms <= world.deadline_ms - min(SHUTDOWN_RESERVE_MS, timeout_ms)
+    assert world.account()["held"] == 4
+    assert world.said("ERROR", "4 items could not be delivered")
+    told = ledger_line(world)["logs"]
+    assert told == {"received": 4, "delivered": 0, "rejected": {}, "dropped": {}, "held": 4, "excluded": {}}
+
+
+def test_request_at_shutdown_ends_with_the_drain() -> None:
+    """No request is given more time than there is."""
+    world = after_one_invocation()
+    world.log(1)
+    world.upstream = silent
+    world.shutdown()
+    assert world.in_flight is not None
+    assert world.in_flight.timeout_ms <= 2000 - SHUTDOWN_RESERVE_MS
+
+
+def test_failing_upstream_is_tried_again_in_the_time_left() -> None:
+    """The configured pauses of seconds do not count any more."""
+    world = after_one_invocation(failing(503, times=8))
+    exit_after_ms(world)
+    assert world.account()["held"] == 0
+    assert world.account()["delivered"] == 4
+
+
+def test_pause_of_before_is_cut_short() -> None:
+    """A circuit that opened long ago gets its last chance."""
+    world = after_one_invocation(failing(503))
+    for _ in range(5):
+        world.invoke()
+        world.finish()
+        world.let_go()
+        world.freeze(100)
+    world.upstream = healthy
+    exit_after_ms(world)
+    assert world.account()["held"] == 0
+
+
+def test_evidence_of_a_failure_goes_first() -> None:
+    """Where time may not suffice, the order is by worth."""
+    world = World(silent, O2_FLUSH_STRATEGY="continuous", O2_BATCH_SIZE="3")
+    world.invoke()
+    world.log(3)
+    world.log(3)
+    world.telemetry(*(events.done("x", "error") for _ in range(3)))
+    world.answer(Outcome(status=503))
+    world.upstream = lambda _world, request: Reply(stored(request), after_ms=100)
+    world.shutdown()
+    world.advance(2000)
+    assert b"platform.runtimeDone" in content(world.requests[1])
+    assert world.account()["held"] == 0
+
+
+def test_refused_credentials_do_not_prolong_the_shutdown() -> None:
+    """One more attempt, then the exit: nobody will change them within two seconds."""
+    world = after_one_invocation(failing(401))
+    assert exit_after_ms(world) <= 500
+    assert world.account()["held"] == 4
+    assert world.said("ERROR", "could not be delivered")
+
+
+def test_half_of_a_record_is_not_lost() -> None:
+    """The second half will not come any more: what there is arrives as text."""
+    world = after_one_invocation()
+    world.telemetry_raw(b'[{"time":"2026-01-01T00:00:00.000Z","type":"function","record":"AAAA}]')
+    exit_after_ms(world)
+    assert world.account()["received"] == world.account()["delivered"] == 5
+
+
+def test_shutdown_during_a_request_delivers_the_rest() -> None:
+    """What is in flight is waited for, then the rest goes."""
+    world = after_one_invocation(silent, O2_FLUSH_BUDGET_MS="50")
+    world.log(5)
+    world.shutdown()
+    world.advance(100)
+    world.upstream = healthy
+    assert world.in_flight is not None
+    world.answer(stored(world.in_flight))
+    world.advance(1500)
+    assert world.account()["held"] == 0
+    assert world.exit_ms is not None
+
+
+def test_shutdown_without_any_invocation() -> None:
+    """A sandbox that was started and never used."""
+    world = World()
+    world.telemetry(events.event("platform.initStart", {"phase": "init"}))
+    assert exit_after_ms(world) <= 1000
+    assert world.account()["delivered"] == 1
+
+
+def test_nothing_is_sent_or_asked_for_after_the_exit() -> None:
+    """The end is the end."""
+    world = after_one_invocation()
+    exit_after_ms(world)
+    requests, polls = len(world.requests), world.polls
+    actions = world.engine.step(world.now(), receiving=False)
+    assert (actions.poll_next, actions.exit) == (False, False)
+    assert (len(world.requests), world.polls) == (requests, polls)

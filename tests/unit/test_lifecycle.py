@@ -1,0 +1,50 @@
+"""The lifecycle is its table: every other pair of state and fact is a bug and raises."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from o2_lambda.extension.core.lifecycle import TRANSITIONS, Lifecycle
+
+STATES = ("PARKED", "RUNNING", "DRAINING", "DONE")
+FACTS = ("INVOKE", "SHUTDOWN", "OTHER", "LET_GO", "DRAINED")
+ALLOWED = {
+    "PARKED": {"INVOKE": "RUNNING", "OTHER": "RUNNING", "SHUTDOWN": "DRAINING"},
+    "RUNNING": {"LET_GO": "PARKED"},
+    "DRAINING": {"DRAINED": "DONE"},
+    "DONE": {},
+}
+
+
+@pytest.mark.parametrize(("state", "fact"), list(itertools.product(STATES, FACTS)))
+def test_every_pair_of_state_and_fact(state: str, fact: str) -> None:
+    """Either the table has a next state, or the move raises and changes nothing."""
+    lifecycle = Lifecycle()
+    lifecycle.state = state
+    if fact in ALLOWED[state]:
+        lifecycle.move(fact)
+        assert lifecycle.state == ALLOWED[state][fact]
+    else:
+        with pytest.raises(KeyError):
+            lifecycle.move(fact)
+        assert lifecycle.state == state
+
+
+def test_table_knows_no_other_states_and_facts() -> None:
+    """The table above is complete."""
+    assert {state for state, _fact in TRANSITIONS} | set(TRANSITIONS.values()) == set(STATES)
+    assert {fact for _state, fact in TRANSITIONS} == set(FACTS)
+
+
+def test_engine_comes_to_life_with_a_poll_under_way() -> None:
+    """The first `/next` precedes everything."""
+    assert Lifecycle().state == "PARKED"
+
+
+@pytest.mark.parametrize("fact", ["", "invoke", "UNKNOWN"])
+def test_unknown_fact_raises(fact: str) -> None:
+    """A misspelt fact cannot go unnoticed."""
+    with pytest.raises(KeyError):
+        Lifecycle().move(fact)
