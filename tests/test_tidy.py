@@ -27,7 +27,10 @@ LAYERS: dict[str, set[str]] = {
     "extension": set(),
     "emulator": set(),
     "backend": set(),
-    "cli": {"extension", "emulator", "backend"},
+    "instrument": set(),
+    "layer": set(),
+    "aws": set(),
+    "cli": {"extension", "emulator", "backend", "layer", "aws"},
 }
 
 # The sans-IO core: built into the interpreter, cheap, and without access to sockets, files, clocks or chance.

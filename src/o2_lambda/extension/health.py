@@ -166,6 +166,8 @@ class Ladder:
 def _network_advice(error: str) -> str:
     if "certificate" in error:
         return "set O2_CA_CERT to the CA that signed the server's certificate, or correct the host in O2_ENDPOINT"
+    if "no TLS connection" in error:
+        return "check the port in O2_ENDPOINT, and that the server speaks TLS there; if it does not, use http://"
     if "resolved" in error:
         return "check the host name in O2_ENDPOINT; in a VPC the function needs a route to DNS and to the server"
     if "O2_PROXY" in error:

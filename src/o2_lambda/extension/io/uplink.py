@@ -336,6 +336,8 @@ def describe(error: Exception, url: Url) -> str:
     message = getattr(error, "verify_message", None)
     if message:
         return f"{where}: certificate refused: {message}"
+    if "SSL" in str(error):
+        return f"{where}: no TLS connection: {error}"
     if isinstance(error, HttpError):
         return f"{where}: not an HTTP answer: {error.reason}"
     return f"{where}: {error.strerror or error}" if isinstance(error, OSError) else f"{where}: {error}"
