@@ -109,6 +109,7 @@ def wake(world: World, event: str, timeout_ms: int) -> None:
     if event == "other":
         world._lifecycle_event({"eventType": "NOVELTY"})
     else:
+        freeze(world, 1)  # two invocations never share a millisecond: their runtimeDone would be equal byte for byte
         world.invoke(world._request_id if event == "invoke again" else None, timeout_ms=timeout_ms)
 
 

@@ -90,7 +90,7 @@ class Splicer:
         self._request_id: str | None = None
         self._trace_id: str | None = None
         self._starts = 0
-        self._platform_seen = False
+        self._tells_start = False  # the platform says itself where invocations begin
         self._middle = ""
         self._time: str | None = None  # the last event's time as text, and the stamp it got
         self._time_us = 0
@@ -114,8 +114,8 @@ class Splicer:
         self._half_expires_ms = now_ms + STITCH_TTL_MS
 
     def begin_invocation(self, request_id: str, trace_id: str | None) -> None:
-        """The INVOKE event names the request: used for log lines only where the platform tells no events."""
-        if not self._platform_seen and self._follow_start:
+        """The INVOKE event names the request: used for log lines only where the platform does not."""
+        if not self._tells_start and self._follow_start:
             self._request_id, self._trace_id = request_id, trace_id
             self._rebuild_middle()
 
@@ -208,10 +208,11 @@ class Splicer:
 
     def _platform(self, parsed: Parsed, type_: str, record: Any, stamp: int, rest: str) -> None:
         fact = Fact(type_, record)
-        self._platform_seen = True
         parsed.facts.append(fact)
-        if type_ == "platform.start" and self._follow_start:
-            self._starts += 1
+        is_start = type_ == "platform.start"
+        if self._follow_start and (is_start or (type_ == "platform.initStart" and not self._starts)):
+            self._tells_start = True  # what is printed during init belongs to no request
+            self._starts += is_start
             self._request_id = fact.request_id
             self._trace_id = trace_id_of(get(record, "tracing", "value"))
             self._rebuild_middle()

@@ -8,14 +8,14 @@ import os
 import sys
 
 
-def _install():
+def _install() -> bool:
     """Installs the tracer; returns whether Python put a script's folder at the front of `sys.path` (not under -P)."""
     here = os.path.dirname(os.path.abspath(__file__))
     with_folder = here in sys.path[:1]
     if not with_folder:
         sys.path.insert(0, here)
     try:
-        from o2_tracing import start
+        from o2_tracing import start  # type: ignore[import-not-found] # beside this file
 
         start.install(os.environ)
     except Exception as error:
@@ -25,14 +25,14 @@ def _install():
     return with_folder
 
 
-def _run(command, with_folder):
+def _run(command: list[str], with_folder: bool) -> None:
     names = sys.modules["__main__"].__dict__
     for name in ("_install", "_run", "os"):
         del names[name]
     names["__doc__"] = None
     target = command[0]
     if target == "-m":
-        from runpy import _run_module_as_main
+        from runpy import _run_module_as_main  # type: ignore[attr-defined] # what `python -m` calls
 
         if with_folder:
             sys.path.insert(0, __import__("os").getcwd())

@@ -12,9 +12,9 @@ from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, List, Optional, Tuple
+    from typing import Callable
 
-    Queued = Tuple[str, bytes]  # scope, encoded span
+    Queued = tuple[str, bytes]  # scope, encoded span
 
 CONNECT_LIMIT_S = 0.25  # loopback answers in microseconds, or the machine is starved
 SEND_LIMIT_S = 0.1  # only a receiver that has stopped reading fills the socket's buffer
@@ -34,8 +34,8 @@ class Exporter:
 
     def __init__(
         self,
-        address: Tuple[str, int, str],
-        encode: Callable[[List[Queued]], bytes],
+        address: tuple[str, int, str],
+        encode: Callable[[list[Queued]], bytes],
         clock_ms: Callable[[], int],
         report: Callable[[str], None],
     ) -> None:
@@ -47,11 +47,14 @@ class Exporter:
         self._encode = encode
         self._clock_ms = clock_ms
         self._report = report
-        self._queue: List[Queued] = []
+        self._queue: list[Queued] = []
         self._queue_bytes = 0
         self._lock = allocate_lock()
         self.dropped = 0
-        self._forget_connection()
+        self._socket: _socket.socket | None = None
+        self._answers = b""
+        self._in_flight: list[int] = []  # spans in each request that has no answer, in order
+        self._sent_ms = 0
         self._failures = 0  # in a row
         self._skip = 0
 
@@ -90,26 +93,23 @@ class Exporter:
         try:
             self._read_answers()
             while self._queue:
-                if self._failures and self._unanswered:
+                if self._failures and self._in_flight:
                     if self._clock_ms() - self._sent_ms > PROBE_LIMIT_MS:
                         raise OSError("no answer")
                     return
-                if self._unanswered >= UNANSWERED_MAX:
+                if len(self._in_flight) >= UNANSWERED_MAX:
                     raise OSError("no answer")
                 self._send(PROBE_SPANS_MAX if self._failures else BATCH_SPANS_MAX)
         except OSError as error:
             self._fail(str(error))
 
     def _send(self, count: int) -> None:
-        if self._socket is None:
-            self._connect()
-        connection = self._socket
+        connection = self._socket or self._connect()
         batch = self._queue[:count]
         body = self._encode(batch)
         del self._queue[: len(batch)]
         self._queue_bytes -= sum(len(span) for _scope, span in batch)
         self._sent_ms = self._clock_ms()
-        self._unanswered += 1
         self._in_flight.append(len(batch))
         request = self._head + b"%d\r\n\r\n" % len(body) + body
         try:
@@ -121,7 +121,7 @@ class Exporter:
             connection.sendall(request[sent:])
             connection.settimeout(0)
 
-    def _connect(self) -> None:
+    def _connect(self) -> _socket.socket:
         connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         try:
             connection.settimeout(CONNECT_LIMIT_S)
@@ -132,9 +132,10 @@ class Exporter:
             connection.close()
             raise
         self._socket = connection
+        return connection
 
     def _read_answers(self) -> None:
-        """Takes in the answers that have come. Raises OSError when one refuses or a connection broke under a request."""
+        """Takes in the answers that have come. Raises OSError when one refuses, or none can come any more."""
         if self._socket is None:
             return
         while True:
@@ -146,7 +147,7 @@ class Exporter:
                 data = b""
             if not data:
                 self._parse_answers()
-                lost = self._unanswered
+                lost = bool(self._in_flight)
                 self._close()
                 if lost:
                     raise OSError("connection closed without an answer")
@@ -173,7 +174,6 @@ class Exporter:
             self._answered(head[9:12])
 
     def _answered(self, status: bytes) -> None:
-        self._unanswered = max(0, self._unanswered - 1)
         spans = self._in_flight.pop(0) if self._in_flight else 0
         if status[:1] == b"2":
             self._failures = 0
@@ -197,8 +197,6 @@ class Exporter:
         self._forget_connection()
 
     def _forget_connection(self) -> None:
-        self._socket: Optional[_socket.socket] = None
+        self._socket = None
         self._answers = b""
-        self._unanswered = 0
-        self._in_flight: List[int] = []  # spans in each request that has no answer
-        self._sent_ms = 0
+        self._in_flight = []

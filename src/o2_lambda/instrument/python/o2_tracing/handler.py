@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import sys
 
-from o2_tracing import SCOPE, propagation, triggers
-from o2_tracing.frames import drop_frame
-from o2_tracing.spans import ERROR
-from o2_tracing.tracer import report
+from . import SCOPE, propagation, triggers
+from .frames import drop_frame
+from .spans import ERROR
+from .tracer import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
-    from typing import Any, Callable, Optional
+    from typing import Any, Callable
 
-    from o2_tracing.spans import Span
-    from o2_tracing.tracer import Tracer
+    from .spans import Span
+    from .tracer import Tracer
 
     Handler = Callable[[Any, Any], Any]
 
+SERVER_ERROR = 500  # and above
 ACCOUNT_FIELD = 4  # of arn:aws:lambda:REGION:ACCOUNT:function:NAME
 OTEL_API = "opentelemetry.trace"
 
@@ -45,7 +46,7 @@ class Invocations:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self._cold = True
-        self._bridge: Optional[Any] = None  # of the OpenTelemetry API, once the function has imported it
+        self._bridge: Any | None = None  # of the OpenTelemetry API, once the function has imported it
 
     def wrap(self, function: Handler) -> Handler:
         """The handler with a span around it: same arguments, result and exceptions."""
@@ -64,7 +65,7 @@ class Invocations:
         handler.__wrapped__ = function  # type: ignore[attr-defined]
         return handler
 
-    def _begin(self, event: Any, context: Any) -> Optional[_Invocation]:
+    def _begin(self, event: Any, context: Any) -> _Invocation | None:
         tracer = self._tracer
         try:
             self._settle_api()
@@ -102,7 +103,7 @@ class Invocations:
             span.add_link(xray, {"source": "x-ray-env"})
         self._cold = False
 
-    def _end(self, invocation: Optional[_Invocation], result: Any, error: Optional[BaseException]) -> None:
+    def _end(self, invocation: _Invocation | None, result: Any, error: BaseException | None) -> None:
         if invocation is None:
             return
         tracer, span = self._tracer, invocation.span
@@ -121,7 +122,7 @@ class Invocations:
     def _settle_api(self) -> None:
         """Once the function has imported the OpenTelemetry API: serve it, or stand aside for its own SDK."""
         if self._bridge is None and not self._tracer.aside and OTEL_API in sys.modules:
-            from o2_tracing import bridge
+            from . import bridge
 
             self._bridge = bridge.install(self._tracer)
             self._tracer.aside = self._bridge is None
@@ -144,7 +145,7 @@ def _trigger(event: Any, context: Any, tracer: Tracer) -> triggers.Trigger:
         return triggers.Trigger("other")
 
 
-def _describe_answer(span: Span, result: Any, error: Optional[BaseException]) -> None:
+def _describe_answer(span: Span, result: Any, error: BaseException | None) -> None:
     status = result.get("statusCode") if isinstance(result, dict) else None
     if error is None and status is None:
         status = 200  # API Gateway and function URLs answer so for anything else that is returned
@@ -152,6 +153,6 @@ def _describe_answer(span: Span, result: Any, error: Optional[BaseException]) ->
         status = int(status)
     if isinstance(status, int):
         span.set("http.response.status_code", status)
-        if status >= 500:
+        if status >= SERVER_ERROR:
             span.set("error.type", str(status))
             span.set_status(ERROR)

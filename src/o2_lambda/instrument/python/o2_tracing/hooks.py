@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from o2_tracing.frames import drop_frame
-from o2_tracing.tracer import report
+from .frames import drop_frame
+from .tracer import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
-    from typing import Any, Callable, Dict, Optional
+    from typing import Any, Callable
 
     Patch = Callable[[ModuleType], None]
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Finder:
     """An importer that finds nothing itself: it lets the others find, and patches what they load. Never fails."""
 
-    def __init__(self, patches: Dict[str, Patch]) -> None:
+    def __init__(self, patches: dict[str, Patch]) -> None:
         self._patches = patches
         self._searching = ""
 
@@ -38,7 +38,7 @@ class Finder:
     def _watch(self, spec: Any, name: str) -> None:
         """Makes the loader tell when it has executed the module."""
         loader = spec.loader
-        execute: Optional[Callable[[ModuleType], None]] = getattr(loader, "exec_module", None)
+        execute: Callable[[ModuleType], None] | None = getattr(loader, "exec_module", None)
         if execute is None:
             return
 

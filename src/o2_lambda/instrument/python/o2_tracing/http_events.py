@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from o2_tracing import propagation
-from o2_tracing.triggers import Trigger
+from . import propagation
+from .triggers import Trigger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Tuple
+    from typing import Any
 
 # HTTP methods of the semantic conventions; any other is _OTHER, so that names stay few.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
 
 
-def read(event: Dict[str, Any], asked: Dict[str, Any], propagators: Tuple[str, ...]) -> Trigger:
+def read(event: dict[str, Any], asked: dict[str, Any], propagators: tuple[str, ...]) -> Trigger:
     """The trigger of an HTTP event; `asked` is its request context."""
     headers = event.get("headers") or event.get("multiValueHeaders") or {}
     plain = {name.lower(): _first(value) for name, value in headers.items()}
     call = asked.get("http")
-    if isinstance(call, dict):
-        attributes = _version_2(event, asked, call)
-    else:
-        attributes = _version_1(event, asked)
+    attributes = _version_2(event, asked, call) if isinstance(call, dict) else _version_1(event, asked)
     attributes["url.scheme"] = plain.get("x-forwarded-proto", "https")
     attributes["server.address"] = asked.get("domainName") or plain.get("host")
     attributes["user_agent.original"] = plain.get("user-agent")
@@ -40,7 +37,7 @@ def read(event: Dict[str, Any], asked: Dict[str, Any], propagators: Tuple[str, .
     return Trigger("http", name=f"{method} {route}" if route else method, attributes=attributes, parent=parent)
 
 
-def _version_2(event: Dict[str, Any], asked: Dict[str, Any], call: Dict[str, Any]) -> Dict[str, Any]:
+def _version_2(event: dict[str, Any], asked: dict[str, Any], call: dict[str, Any]) -> dict[str, Any]:
     """HTTP APIs and function URLs (payload format 2.0)."""
     _method, _, route = str(asked.get("routeKey") or event.get("routeKey") or "").partition(" ")
     found = {
@@ -54,7 +51,7 @@ def _version_2(event: Dict[str, Any], asked: Dict[str, Any], call: Dict[str, Any
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _version_1(event: Dict[str, Any], asked: Dict[str, Any]) -> Dict[str, Any]:
+def _version_1(event: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     """REST APIs (payload format 1.0) and load balancers, which have no `resource`."""
     identity = asked.get("identity") or {}
     found = {
@@ -68,7 +65,7 @@ def _version_1(event: Dict[str, Any], asked: Dict[str, Any]) -> Dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _query(event: Dict[str, Any]) -> str:
+def _query(event: dict[str, Any]) -> str:
     several = event.get("multiValueQueryStringParameters")
     if not several:
         several = {name: [value] for name, value in (event.get("queryStringParameters") or {}).items()}

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from o2_tracing import propagation
-from o2_tracing.spans import CONSUMER
-from o2_tracing.triggers import Trigger
+from . import propagation
+from .spans import CONSUMER
+from .triggers import Trigger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any
 
-    from o2_tracing.spans import SpanContext
+    from .spans import SpanContext
 
 SCHEDULED = "Scheduled Event"
 
 
-def read(event: Dict[str, Any], records: Any, propagators: Tuple[str, ...]) -> Optional[Trigger]:
+def read(event: dict[str, Any], records: Any, propagators: tuple[str, ...]) -> Trigger | None:
     """The trigger of an event with records or of EventBridge; None for a source that is not known."""
     if not records:
         return _event_bridge(event)
@@ -24,8 +24,8 @@ def read(event: Dict[str, Any], records: Any, propagators: Tuple[str, ...]) -> O
     return reader([record for record in records if isinstance(record, dict)], propagators) if reader else None
 
 
-def _batch(system: str, sources: List[str], count: int) -> Dict[str, Any]:
-    attributes: Dict[str, Any] = {
+def _batch(system: str, sources: list[str], count: int) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
         "messaging.system": system,
         "messaging.operation.type": "process",
         "messaging.operation.name": "process",
@@ -36,7 +36,7 @@ def _batch(system: str, sources: List[str], count: int) -> Dict[str, Any]:
     return attributes
 
 
-def _name(attributes: Dict[str, Any]) -> str:
+def _name(attributes: dict[str, Any]) -> str:
     return f"{attributes.get('messaging.destination.name', 'multiple_sources')} process"
 
 
@@ -44,7 +44,7 @@ def _last(arn: Any, separator: str = ":") -> str:
     return str(arn or "").rpartition(separator)[2]
 
 
-def _linked(attributes: Any, value_key: str, propagators: Tuple[str, ...]) -> Optional[SpanContext]:
+def _linked(attributes: Any, value_key: str, propagators: tuple[str, ...]) -> SpanContext | None:
     """The sender's context in message attributes, whose values lie under `value_key`."""
     if not isinstance(attributes, dict):
         return None
@@ -52,7 +52,7 @@ def _linked(attributes: Any, value_key: str, propagators: Tuple[str, ...]) -> Op
     return propagation.extract(propagation.pick(plain), propagators)
 
 
-def _sqs(records: List[Dict[str, Any]], propagators: Tuple[str, ...]) -> Trigger:
+def _sqs(records: list[dict[str, Any]], propagators: tuple[str, ...]) -> Trigger:
     attributes = _batch("aws_sqs", [_last(record.get("eventSourceARN")) for record in records], len(records))
     if len(records) == 1:
         attributes["messaging.message.id"] = records[0].get("messageId")
@@ -65,7 +65,7 @@ def _sqs(records: List[Dict[str, Any]], propagators: Tuple[str, ...]) -> Trigger
     return Trigger("pubsub", kind=CONSUMER, name=_name(attributes), attributes=attributes, links=found)
 
 
-def _sns(records: List[Dict[str, Any]], propagators: Tuple[str, ...]) -> Trigger:
+def _sns(records: list[dict[str, Any]], propagators: tuple[str, ...]) -> Trigger:
     messages = [record.get("Sns") or {} for record in records]
     attributes = _batch("aws.sns", [_last(message.get("TopicArn")) for message in messages], len(records))
     if len(messages) == 1:
@@ -75,22 +75,22 @@ def _sns(records: List[Dict[str, Any]], propagators: Tuple[str, ...]) -> Trigger
     return Trigger("pubsub", kind=CONSUMER, name=_name(attributes), attributes=attributes, links=found)
 
 
-def _kinesis(records: List[Dict[str, Any]], _propagators: Tuple[str, ...]) -> Trigger:
+def _kinesis(records: list[dict[str, Any]], _propagators: tuple[str, ...]) -> Trigger:
     streams = [_last(record.get("eventSourceARN"), "/") for record in records]
     attributes = _batch("aws_kinesis", streams, len(records))
     return Trigger("pubsub", kind=CONSUMER, name=_name(attributes), attributes=attributes)
 
 
-def _dynamodb(records: List[Dict[str, Any]], _propagators: Tuple[str, ...]) -> Trigger:
+def _dynamodb(records: list[dict[str, Any]], _propagators: tuple[str, ...]) -> Trigger:
     # arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/TIME
-    tables = [(str(record.get("eventSourceARN") or "").split("/") + [""])[1] for record in records]
+    tables = [([*str(record.get("eventSourceARN") or "").split("/"), ""])[1] for record in records]
     attributes = _batch("aws_dynamodb", tables, len(records))
     attributes["faas.document.collection"] = tables[0]
     attributes["faas.document.operation"] = _operation(records[0].get("eventName"))
     return Trigger("datasource", kind=CONSUMER, name=_name(attributes), attributes=attributes)
 
 
-def _s3(records: List[Dict[str, Any]], _propagators: Tuple[str, ...]) -> Trigger:
+def _s3(records: list[dict[str, Any]], _propagators: tuple[str, ...]) -> Trigger:
     details = [record.get("s3") or {} for record in records]
     buckets = [str((detail.get("bucket") or {}).get("name") or "") for detail in details]
     attributes = _batch("aws_s3", buckets, len(records))
@@ -102,7 +102,7 @@ def _s3(records: List[Dict[str, Any]], _propagators: Tuple[str, ...]) -> Trigger
     return Trigger("datasource", kind=CONSUMER, name=_name(attributes), attributes=attributes)
 
 
-def _event_bridge(event: Dict[str, Any]) -> Trigger:
+def _event_bridge(event: dict[str, Any]) -> Trigger:
     if event.get("source") == "aws.events" and event.get("detail-type") == SCHEDULED:
         return Trigger("timer", attributes={"faas.time": event.get("time")})
     attributes = _batch("aws_eventbridge", [str(event.get("source") or "")], 1)
@@ -110,7 +110,7 @@ def _event_bridge(event: Dict[str, Any]) -> Trigger:
     return Trigger("pubsub", kind=CONSUMER, name=_name(attributes), attributes=attributes)
 
 
-def _operation(event_name: Any) -> Optional[str]:
+def _operation(event_name: Any) -> str | None:
     """`insert`, `edit` or `delete`, from INSERT, MODIFY, REMOVE, ObjectCreated:Put, ObjectRemoved:Delete and so on."""
     for start, operation in _OPERATIONS:
         if str(event_name).startswith(start):

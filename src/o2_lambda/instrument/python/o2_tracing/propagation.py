@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from o2_tracing.spans import SAMPLED, SpanContext
+from .spans import SAMPLED, SpanContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+    from collections.abc import Mapping
+    from typing import Any, Callable
 
 HEX = "0123456789abcdef"
 TRACE_DIGITS, SPAN_DIGITS = 32, 16
@@ -19,7 +20,7 @@ HEADERS = frozenset({
 })  # fmt: skip
 
 
-def pick(headers: Any) -> Dict[str, str]:
+def pick(headers: Any) -> dict[str, str]:
     """The headers that matter here, by their lower-case names, out of whatever an event holds as headers."""
     found = {}
     if isinstance(headers, dict):
@@ -31,7 +32,7 @@ def pick(headers: Any) -> Dict[str, str]:
     return found
 
 
-def extract(headers: Mapping[str, str], propagators: Tuple[str, ...]) -> Optional[SpanContext]:
+def extract(headers: Mapping[str, str], propagators: tuple[str, ...]) -> SpanContext | None:
     """The remote parent in `headers` (lower-case names), by the first of `propagators` that finds one."""
     for name in propagators:
         reader = _READERS.get(name)
@@ -43,7 +44,7 @@ def extract(headers: Mapping[str, str], propagators: Tuple[str, ...]) -> Optiona
     return None
 
 
-def inject(context: SpanContext, propagators: Tuple[str, ...], put: Callable[[str, str], None]) -> None:
+def inject(context: SpanContext, propagators: tuple[str, ...], put: Callable[[str, str], None]) -> None:
     """Calls `put(name, value)` for each header that tells the other side about `context`."""
     trace_id, span_id = context.trace_id.hex(), context.span_id.hex()
     sampled = "1" if context.sampled else "0"
@@ -71,7 +72,7 @@ def format_xray(context: SpanContext) -> str:
     return f"Root=1-{trace_id[:8]}-{trace_id[8:]};Parent={context.span_id.hex()};Sampled={sampled}"
 
 
-def parse_xray(value: str) -> Optional[SpanContext]:
+def parse_xray(value: str) -> SpanContext | None:
     """The context in an X-Ray header, sampled whatever the header says: X-Ray's sampling is about X-Ray.
 
     Lambda and its callers set `Sampled=0` wherever active tracing is off, which is no wish to have no traces. A header
@@ -82,7 +83,7 @@ def parse_xray(value: str) -> Optional[SpanContext]:
     return _context(root.replace("-", "", 1), parts.get("Parent", ""), SAMPLED) if version == "1" else None
 
 
-def _context(trace_id: str, span_id: str, flags: int, state: str = "") -> Optional[SpanContext]:
+def _context(trace_id: str, span_id: str, flags: int, state: str = "") -> SpanContext | None:
     if len(trace_id) != TRACE_DIGITS or len(span_id) != SPAN_DIGITS or (trace_id + span_id).strip(HEX):
         return None
     trace, span = bytes.fromhex(trace_id), bytes.fromhex(span_id)
@@ -97,7 +98,7 @@ def _clean(value: str, length: int) -> str:
     return value if len(value) <= length and value.isascii() and value.isprintable() else ""
 
 
-def _tracecontext(headers: Mapping[str, str]) -> Optional[SpanContext]:
+def _tracecontext(headers: Mapping[str, str]) -> SpanContext | None:
     parts = headers.get("traceparent", "").strip().split("-")
     if len(parts) < 4 or len(parts[0]) != 2 or parts[0].strip(HEX) or parts[0] == "ff":
         return None
@@ -107,25 +108,25 @@ def _tracecontext(headers: Mapping[str, str]) -> Optional[SpanContext]:
     return _context(parts[1], parts[2], int(parts[3], 16), state)
 
 
-def _b3(headers: Mapping[str, str]) -> Optional[SpanContext]:
+def _b3(headers: Mapping[str, str]) -> SpanContext | None:
     parts = headers.get("b3", "").strip().lower().split("-")
     if len(parts) < 2:
         return _b3_multi(headers)
     return _b3_context(parts[0], parts[1], parts[2] if len(parts) > 2 else "")
 
 
-def _b3_multi(headers: Mapping[str, str]) -> Optional[SpanContext]:
+def _b3_multi(headers: Mapping[str, str]) -> SpanContext | None:
     sampled = "1" if headers.get("x-b3-flags") == "1" else headers.get("x-b3-sampled", "")
     return _b3_context(headers.get("x-b3-traceid", "").lower(), headers.get("x-b3-spanid", "").lower(), sampled)
 
 
-def _b3_context(trace_id: str, span_id: str, sampled: str) -> Optional[SpanContext]:
+def _b3_context(trace_id: str, span_id: str, sampled: str) -> SpanContext | None:
     # Without a decision the receiver decides: sampled, as everywhere here where nobody said no.
     no = sampled in {"0", "false"}
     return _context(trace_id.rjust(TRACE_DIGITS, "0") if trace_id else "", span_id, 0 if no else SAMPLED)
 
 
-def _xray(headers: Mapping[str, str]) -> Optional[SpanContext]:
+def _xray(headers: Mapping[str, str]) -> SpanContext | None:
     value = headers.get(XRAY_HEADER)
     return parse_xray(value) if value else None
 

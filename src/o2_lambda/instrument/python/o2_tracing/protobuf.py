@@ -9,9 +9,10 @@ from _struct import pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterable, List, Tuple
+    from collections.abc import Iterable
+    from typing import Any
 
-    from o2_tracing.spans import Event, Link, Span
+    from .spans import Event, Link, Span
 
 DEPTH_MAX = 8  # of nested lists and mappings; deeper ones, and those that contain themselves, become text
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
@@ -64,7 +65,7 @@ def any_value(value: Any, length: int = 0, depth: int = DEPTH_MAX) -> bytes:
     return field(b"\x0a", text(words[:length] if length else words))
 
 
-def attributes_field(tag: bytes, attributes: Dict[Any, Any], length: int = 0, depth: int = DEPTH_MAX) -> bytes:
+def attributes_field(tag: bytes, attributes: dict[Any, Any], length: int = 0, depth: int = DEPTH_MAX) -> bytes:
     """Repeated KeyValue fields."""
     out = []
     for key, value in list(attributes.items()):
@@ -96,14 +97,14 @@ def span(item: Span) -> bytes:
     return b"".join(out)
 
 
-def resource(attributes: Dict[str, Any]) -> bytes:
+def resource(attributes: dict[str, Any]) -> bytes:
     """The first field of ResourceSpans."""
     return field(b"\x0a", attributes_field(b"\x0a", attributes))
 
 
-def request(resource_field: bytes, version: str, spans: Iterable[Tuple[str, bytes]]) -> bytes:
+def request(resource_field: bytes, version: str, spans: Iterable[tuple[str, bytes]]) -> bytes:
     """An ExportTraceServiceRequest of one resource, from (scope name, encoded span)."""
-    scopes: Dict[str, List[bytes]] = {}
+    scopes: dict[str, list[bytes]] = {}
     for scope, content in spans:
         scopes.setdefault(scope, []).append(field(b"\x12", content))
     out = [resource_field]

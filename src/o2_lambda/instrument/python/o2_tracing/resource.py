@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from o2_tracing import VERSION
+from . import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Mapping
+    from collections.abc import Mapping
+    from typing import Any
 
 MEBIBYTE = 1 << 20
 
 
-def attributes(environ: Mapping[str, str]) -> Dict[str, Any]:
+def attributes(environ: Mapping[str, str]) -> dict[str, Any]:
     """Resource attributes by OpenTelemetry's conventions for AWS Lambda."""
     name = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
-    found: Dict[str, Any] = {
+    found: dict[str, Any] = {
         "service.name": name or "unknown_service",
         "telemetry.sdk.language": "python",
         "telemetry.sdk.name": "o2-lambda",

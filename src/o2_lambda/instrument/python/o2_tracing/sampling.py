@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Optional
 
-    from o2_tracing.spans import SpanContext
+    from .spans import SpanContext
 
     Sampler = Callable[[bytes, Optional[SpanContext]], bool]
 

@@ -1,15 +1,16 @@
-"""Reads the OpenTelemetry environment variables. A bad value costs one line on stderr and is replaced by the default."""
+"""Reads OpenTelemetry's environment variables. A bad value costs one line on stderr, and the default holds."""
 
 from __future__ import annotations
 
-from o2_tracing import sampling
-from o2_tracing.spans import Limits
+from . import sampling
+from .spans import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, FrozenSet, Mapping, Tuple
+    from collections.abc import Mapping
+    from typing import Callable
 
-    from o2_tracing.sampling import Sampler
+    from .sampling import Sampler
 
     Report = Callable[[str], None]
 
@@ -31,10 +32,10 @@ class Settings:
 
     def __init__(
         self,
-        address: Tuple[str, int, str],
-        disabled: FrozenSet[str],
-        extracts: Tuple[str, ...],
-        injects: Tuple[str, ...],
+        address: tuple[str, int, str],
+        disabled: frozenset[str],
+        extracts: tuple[str, ...],
+        injects: tuple[str, ...],
         limits: Limits,
         sampler: Sampler,
     ) -> None:
@@ -53,7 +54,7 @@ def read(environ: Mapping[str, str], report: Report) -> Settings:
     return Settings(_address(environ), disabled, extracts, injects, _limits(environ, report), _sampler(environ, report))
 
 
-def _names(value: str) -> Tuple[str, ...]:
+def _names(value: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in value.split(",") if name.strip())
 
 
@@ -66,7 +67,7 @@ def _sampler(environ: Mapping[str, str], report: Report) -> Sampler:
         return sampling.sampler(sampling.DEFAULT, "")
 
 
-def _propagators(environ: Mapping[str, str], report: Report) -> Tuple[Tuple[str, ...], Tuple[str, ...]]:
+def _propagators(environ: Mapping[str, str], report: Report) -> tuple[tuple[str, ...], tuple[str, ...]]:
     named = _names(environ.get("OTEL_PROPAGATORS", ""))
     if not named:
         return PROPAGATORS_READ, PROPAGATORS_WRITTEN
@@ -77,7 +78,7 @@ def _propagators(environ: Mapping[str, str], report: Report) -> Tuple[Tuple[str,
     return known, known
 
 
-def _address(environ: Mapping[str, str]) -> Tuple[str, int, str]:
+def _address(environ: Mapping[str, str]) -> tuple[str, int, str]:
     for name, path in (("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", ""), ("OTEL_EXPORTER_OTLP_ENDPOINT", PATH)):
         scheme, _, rest = environ.get(name, "").strip().partition("://")
         place, slash, folder = rest.partition("/")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict, List, Optional, Tuple
+    from typing import Any, Callable
 
-    Attributes = Dict[str, Any]
-    Event = Tuple[int, str, Attributes, int]  # time in ns, name, attributes, attributes dropped
-    Link = Tuple["SpanContext", Attributes, int]  # to what, attributes, attributes dropped
+    Attributes = dict[str, Any]
+    Event = tuple[int, str, Attributes, int]  # time in ns, name, attributes, attributes dropped
+    Link = tuple["SpanContext", Attributes, int]  # to what, attributes, attributes dropped
 
 # The numbers of OTLP's SpanKind and StatusCode
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5
@@ -34,6 +34,7 @@ class SpanContext:
 
     @property
     def sampled(self) -> bool:
+        """Whether the span is to be recorded."""
         return bool(self.flags & SAMPLED)
 
 
@@ -78,7 +79,7 @@ class Span:
         name: str,
         kind: int,
         context: SpanContext,
-        parent: Optional[SpanContext],
+        parent: SpanContext | None,
         start_ns: int,
         *,
         scope: str,
@@ -94,8 +95,8 @@ class Span:
         self.scope = scope
         self.covers = False
         self.attributes: Attributes = {}
-        self.events: List[Event] = []
-        self.links: List[Link] = []
+        self.events: list[Event] = []
+        self.links: list[Link] = []
         self.status = 0
         self.status_message = ""
         self.dropped_attributes = self.dropped_events = self.dropped_links = 0
@@ -104,6 +105,7 @@ class Span:
 
     @property
     def recording(self) -> bool:
+        """Whether anything can still be added."""
         return not self.end_ns and self.context.sampled
 
     def set(self, key: str, value: Any) -> None:
@@ -116,10 +118,12 @@ class Span:
             self.attributes[key] = value
 
     def set_all(self, attributes: Attributes) -> None:
+        """Sets several attributes."""
         for key, value in attributes.items():
             self.set(key, value)
 
     def add_event(self, name: str, attributes: Attributes, time_ns: int) -> None:
+        """Adds something that happened at a moment."""
         if not self.recording:
             return
         if len(self.events) >= self._limits.events:
@@ -128,6 +132,7 @@ class Span:
             self.events.append((time_ns, name, *_bounded(attributes, self._limits.event_attributes)))
 
     def add_link(self, context: SpanContext, attributes: Attributes) -> None:
+        """Adds a reference to a span of this or another trace."""
         if not self.recording:
             return
         if len(self.links) >= self._limits.links:
@@ -155,7 +160,7 @@ class Span:
         return self._limits.value_length
 
 
-def _bounded(attributes: Attributes, count: int) -> Tuple[Attributes, int]:
+def _bounded(attributes: Attributes, count: int) -> tuple[Attributes, int]:
     kept = {key: value for key, value in attributes.items() if value is not None}
     dropped = max(0, len(kept) - count)
     return (dict(list(kept.items())[:count]) if dropped else kept), dropped

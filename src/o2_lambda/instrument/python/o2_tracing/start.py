@@ -6,19 +6,20 @@ import os
 import sys
 from time import monotonic_ns
 
-from o2_tracing import VERSION, handler, protobuf, settings
-from o2_tracing.exporter import Exporter
-from o2_tracing.hooks import Finder
-from o2_tracing.tracer import Tracer, report
+from . import VERSION, handler, protobuf, settings
+from .exporter import Exporter
+from .hooks import Finder
+from .tracer import Tracer, report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import ModuleType
-    from typing import Callable, List, Mapping, Tuple
+    from typing import Callable
 
 RUNTIME_CLIENT = "awslambdaric.bootstrap"
 # Module -> the patch of o2_tracing.patches, and the names that OTEL_PYTHON_DISABLED_INSTRUMENTATIONS knows it by.
-PATCHES: Tuple[Tuple[str, str, Tuple[str, ...]], ...] = (
+PATCHES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("http.client", "http_client", ("http.client", "urllib")),
     ("urllib3.connectionpool", "urllib3", ("urllib3",)),
     ("botocore.client", "botocore", ("botocore", "boto3")),
@@ -37,26 +38,26 @@ def install(environ: Mapping[str, str]) -> Tracer:
     for module_name, patch_name, names in PATCHES:
         if chosen.disabled.isdisjoint(names):
             patches[module_name] = _patch(patch_name, tracer)
-    sys.meta_path.insert(0, Finder(patches))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Finder(patches))
     os.register_at_fork(after_in_child=exporter.after_fork)
     return tracer
 
 
 def _patch(name: str, tracer: Tracer) -> Callable[[ModuleType], None]:
     def apply(module: ModuleType) -> None:
-        package = __import__("o2_tracing.patches", fromlist=[name])
+        package = __import__(f"{__package__}.patches", fromlist=[name])
         getattr(package, name).patch(module, tracer)
 
     return apply
 
 
-def _encoder(environ: Mapping[str, str]) -> Callable[[List[Tuple[str, bytes]]], bytes]:
+def _encoder(environ: Mapping[str, str]) -> Callable[[list[tuple[str, bytes]]], bytes]:
     """Encodes requests; the resource is read at the first, since a snapshot learns its instance when it is restored."""
-    prefix: List[bytes] = []
+    prefix: list[bytes] = []
 
-    def encode(spans: List[Tuple[str, bytes]]) -> bytes:
+    def encode(spans: list[tuple[str, bytes]]) -> bytes:
         if not prefix:
-            from o2_tracing import resource
+            from . import resource
 
             prefix.append(protobuf.resource(resource.attributes(environ)))
         return protobuf.request(prefix[0], VERSION, spans)

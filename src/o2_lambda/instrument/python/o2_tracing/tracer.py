@@ -7,16 +7,16 @@ from _contextvars import ContextVar
 from os import urandom
 from time import time_ns
 
-from o2_tracing import protobuf
-from o2_tracing.spans import CLIENT, ERROR, INTERNAL, SAMPLED, Span, SpanContext
+from . import protobuf
+from .spans import CLIENT, ERROR, INTERNAL, SAMPLED, Span, SpanContext
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _contextvars import Token
-    from typing import Any, Callable, Dict, Optional
+    from typing import Any, Callable
 
-    from o2_tracing.exporter import Exporter
-    from o2_tracing.settings import Settings
+    from .exporter import Exporter
+    from .settings import Settings
 
 TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
 STACK_CHARS_MAX = 16 * 1024  # of a stack trace; a recursion without end prints a thousand frames
@@ -32,12 +32,12 @@ class Tracer:
     def __init__(self, settings: Settings, exporter: Exporter) -> None:
         self.settings = settings
         self.exporter = exporter
-        self.invocation: Optional[Span] = None
+        self.invocation: Span | None = None
         self.aside = False  # the function has an OpenTelemetry SDK of its own
-        self.outer: Optional[Callable[[], Optional[Span]]] = None  # the current span of the OpenTelemetry API
-        self._current: ContextVar[Optional[Span]] = ContextVar("o2_span", default=None)
+        self.outer: Callable[[], Span | None] | None = None  # the current span of the OpenTelemetry API
+        self._current: ContextVar[Span | None] = ContextVar("o2_span", default=None)
 
-    def current(self) -> Optional[Span]:
+    def current(self) -> Span | None:
         """The span that the running code belongs to; None outside of an invocation."""
         if self.aside:
             return None
@@ -52,7 +52,7 @@ class Tracer:
         kind: int = INTERNAL,
         *,
         scope: str,
-        parent: Optional[SpanContext] = None,
+        parent: SpanContext | None = None,
         start_ns: int = 0,
     ) -> Span:
         """Starts a span below `parent`; without one a new trace begins."""
@@ -68,7 +68,7 @@ class Tracer:
             scope=scope, limits=self.settings.limits, on_end=self._ended,
         )  # fmt: skip
 
-    def start_client(self, name: str, *, scope: str) -> Optional[Span]:
+    def start_client(self, name: str, *, scope: str) -> Span | None:
         """Starts the span of an outgoing call; None outside of an invocation and below a span that covers it."""
         parent = self.current()
         if parent is None or parent.covers:
@@ -77,11 +77,11 @@ class Tracer:
         span.covers = True
         return span
 
-    def enter(self, span: Optional[Span]) -> Optional[Token[Optional[Span]]]:
+    def enter(self, span: Span | None) -> Token[Span | None] | None:
         """Makes `span` the current one; the answer is for `leave`."""
         return self._current.set(span) if span is not None else None
 
-    def leave(self, token: Optional[Token[Optional[Span]]]) -> None:
+    def leave(self, token: Token[Span | None] | None) -> None:
         """Undoes `enter`."""
         if token is None:
             return
@@ -94,17 +94,20 @@ class Tracer:
         """Adds the exception as an event and marks the span as failed."""
         if not span.recording:
             return
-        kind = type(error)
-        module = kind.__module__
-        name = kind.__qualname__ if module in {"builtins", "__main__", None} else f"{module}.{kind.__qualname__}"
-        message = _message(error)
-        span.set("error.type", name)
-        details: Dict[str, Any] = {"exception.type": name, "exception.message": message}
-        details["exception.stacktrace"] = _stack(error)
+        details = self.error_details(error)
+        span.set("error.type", details["exception.type"])
         span.add_event("exception", details, time_ns())
-        span.set_status(ERROR, message)
+        span.set_status(ERROR, details["exception.message"])
 
-    def end(self, span: Optional[Span], error: Optional[BaseException] = None) -> None:
+    @staticmethod
+    def error_details(error: BaseException) -> dict[str, Any]:
+        """The attributes of an exception event."""
+        kind = type(error)
+        plain = kind.__module__ in {"builtins", "__main__", None}
+        name = kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"
+        return {"exception.type": name, "exception.message": _message(error), "exception.stacktrace": _stack(error)}
+
+    def end(self, span: Span | None, error: BaseException | None = None) -> None:
         """Ends a span; never raises."""
         if span is None:
             return

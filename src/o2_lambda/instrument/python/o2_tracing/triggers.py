@@ -6,14 +6,14 @@ an odd one raises.
 
 from __future__ import annotations
 
-from o2_tracing import propagation
-from o2_tracing.spans import SERVER
+from . import propagation
+from .spans import SERVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional, Tuple
+    from typing import Any
 
-    from o2_tracing.spans import SpanContext
+    from .spans import SpanContext
 
 
 class Trigger:
@@ -27,9 +27,9 @@ class Trigger:
         *,
         kind: int = SERVER,
         name: str = "",
-        attributes: Optional[Dict[str, Any]] = None,
-        parent: Optional[SpanContext] = None,
-        links: Optional[List[SpanContext]] = None,
+        attributes: dict[str, Any] | None = None,
+        parent: SpanContext | None = None,
+        links: list[SpanContext] | None = None,
     ) -> None:
         self.kind = kind
         self.name = name
@@ -39,17 +39,17 @@ class Trigger:
         self.is_http = trigger == "http"
 
 
-def read(event: Any, context: Any, propagators: Tuple[str, ...]) -> Trigger:
+def read(event: Any, context: Any, propagators: tuple[str, ...]) -> Trigger:
     """Recognises API Gateway (REST and HTTP), ALB, function URLs, SQS, SNS, Kinesis, DynamoDB, S3, EventBridge."""
     if isinstance(event, dict):
         asked = event.get("requestContext")
         if isinstance(asked, dict) and ("http" in asked or "httpMethod" in event):
-            from o2_tracing import http_events  # only what this function is called with
+            from . import http_events  # only what this function is called with
 
             return http_events.read(event, asked, propagators)
         records = event.get("Records")
         if (isinstance(records, list) and records and isinstance(records[0], dict)) or "detail-type" in event:
-            from o2_tracing import message_events
+            from . import message_events
 
             found = message_events.read(event, records, propagators)
             if found is not None:
@@ -57,7 +57,7 @@ def read(event: Any, context: Any, propagators: Tuple[str, ...]) -> Trigger:
     return Trigger("other", parent=_caller(event, context, propagators))
 
 
-def _caller(event: Any, context: Any, propagators: Tuple[str, ...]) -> Optional[SpanContext]:
+def _caller(event: Any, context: Any, propagators: tuple[str, ...]) -> SpanContext | None:
     """Another function that invoked this one hands its context over in the client context; others in headers."""
     custom = getattr(getattr(context, "client_context", None), "custom", None)
     for headers in (custom, event.get("headers") if isinstance(event, dict) else None):

@@ -1,0 +1,80 @@
+"""Trace context in what is sent through AWS: SQS and SNS message attributes, Lambda's client context, EventBridge.
+
+Nothing of the caller's is changed: what gets the context is copied. A message that has no room is sent without.
+"""
+
+from __future__ import annotations
+
+from ..propagation import format_xray, inject
+from ..spans import PRODUCER
+
+ATTRIBUTES_MAX = 10  # of a message, by SQS
+CLIENT_CONTEXT_BYTES_MAX = 3583  # by Lambda, of the base64 text
+SENDS = {
+    ("SQS", "SendMessage"): ("aws_sqs", "QueueUrl", "/"),
+    ("SQS", "SendMessageBatch"): ("aws_sqs", "QueueUrl", "/"),
+    ("SNS", "Publish"): ("aws.sns", "TopicArn", ":"),
+    ("SNS", "PublishBatch"): ("aws.sns", "TopicArn", ":"),
+}
+BATCHES = {
+    ("SQS", "SendMessageBatch"): "Entries",
+    ("SNS", "PublishBatch"): "PublishBatchRequestEntries",
+}
+
+
+def describe(span, service, operation, parameters):
+    """Attributes and kind of a span that sends messages."""
+    send = SENDS.get((service, operation))
+    if send is None:
+        return
+    system, where, separator = send
+    span.kind = PRODUCER
+    span.set("messaging.system", system)
+    span.set("messaging.operation.type", "send")
+    span.set("messaging.operation.name", operation)
+    place = parameters.get(where)
+    if isinstance(place, str):
+        span.set("messaging.destination.name", place.rpartition(separator)[2])
+    batch = parameters.get(BATCHES.get((service, operation)))
+    if isinstance(batch, list):
+        span.set("messaging.batch.message_count", len(batch))
+
+
+def with_context(service, operation, parameters, context, tracer):
+    """The parameters with the context in them; the same ones where there is no place for it."""
+    pairs = []
+    inject(context, tracer.settings.injects, lambda name, value: pairs.append((name, value)))
+    key = (service, operation)
+    batch = BATCHES.get(key)
+    if batch is not None:
+        entries = [_with_attributes(entry, pairs) for entry in parameters.get(batch) or []]
+        return {**parameters, batch: entries}
+    if key in SENDS:
+        return _with_attributes(parameters, pairs)
+    if key == ("Lambda", "Invoke"):
+        return _with_client_context(parameters, pairs)
+    if key == ("EventBridge", "PutEvents"):
+        header = format_xray(context)  # the one place that leaves the event itself alone
+        entries = [{"TraceHeader": header, **entry} for entry in parameters["Entries"]]
+        return {**parameters, "Entries": entries}
+    return parameters
+
+
+def _with_attributes(message, pairs):
+    attributes = message.get("MessageAttributes") or {}
+    added = {name: {"DataType": "String", "StringValue": value} for name, value in pairs if name not in attributes}
+    if not added or len(attributes) + len(added) > ATTRIBUTES_MAX:
+        return message
+    return {**message, "MessageAttributes": {**attributes, **added}}
+
+
+def _with_client_context(parameters, pairs):
+    import json
+    from base64 import b64decode, b64encode
+
+    given = parameters.get("ClientContext")
+    content = json.loads(b64decode(given)) if given else {}
+    custom = content.get("custom") or {}
+    content["custom"] = {**dict(pairs), **custom}
+    encoded = b64encode(json.dumps(content).encode()).decode()
+    return {**parameters, "ClientContext": encoded} if len(encoded) <= CLIENT_CONTEXT_BYTES_MAX else parameters

@@ -1,0 +1,95 @@
+"""`botocore`, and with it `boto3`: a span for each call of an AWS API, and its context with what it sends."""
+
+from __future__ import annotations
+
+from ..clients import CLIENT_ERROR
+from ..frames import drop_frame
+from ..spans import ERROR
+from . import aws_messages
+
+SCOPE = "o2_lambda.botocore"
+# Parameters that say what a call was about, and the attributes for them.
+SUBJECTS = (
+    ("Bucket", "aws.s3.bucket"),
+    ("Key", "aws.s3.key"),
+    ("QueueUrl", "aws.sqs.queue.url"),
+    ("TopicArn", "aws.sns.topic.arn"),
+    ("StreamName", "aws.kinesis.stream_name"),
+)
+
+
+def patch(module, tracer) -> None:
+    """Replaces `BaseClient._make_api_call`, which every method of every client calls."""
+    client = module.BaseClient
+    plain_call = client._make_api_call
+
+    def _make_api_call(self, operation_name, api_params):
+        span, api_params = _start(self, operation_name, api_params, tracer)
+        token = tracer.enter(span)
+        try:
+            result = plain_call(self, operation_name, api_params)
+        except BaseException as error:
+            tracer.leave(token)
+            if span is not None:
+                _describe_answer(span, getattr(error, "response", None))
+            tracer.end(span, error)
+            drop_frame(error)
+            raise
+        tracer.leave(token)
+        if span is not None:
+            _describe_answer(span, result)
+        tracer.end(span)
+        return result
+
+    client._make_api_call = _make_api_call
+
+
+def _start(client, operation, parameters, tracer):
+    """The span, or None, and the parameters to send."""
+    try:
+        service = str(client.meta.service_model.service_id)
+        span = tracer.start_client(f"{service}.{operation}", scope=SCOPE)
+        if span is not None:
+            _describe_call(span, client, service, operation, parameters)
+            parameters = aws_messages.with_context(service, operation, parameters, span.context, tracer)
+    except Exception:
+        return None, parameters
+    return span, parameters
+
+
+def _describe_call(span, client, service, operation, parameters):
+    span.set("rpc.system", "aws-api")
+    span.set("rpc.service", service)
+    span.set("rpc.method", operation)
+    span.set("cloud.region", client.meta.region_name)
+    place = client.meta.endpoint_url.partition("://")[2].partition("/")[0]
+    host, _, port = place.partition(":")
+    span.set("server.address", host)
+    span.set("server.port", int(port) if port.isdigit() else 443)
+    for parameter, attribute in SUBJECTS:
+        value = parameters.get(parameter)
+        if isinstance(value, str) and attribute.startswith(f"aws.{service.lower()}."):
+            span.set(attribute, value)
+    table = parameters.get("TableName")
+    if service == "DynamoDB":
+        span.set("db.system.name", "aws.dynamodb")
+        span.set("db.operation.name", operation)
+        if isinstance(table, str):
+            span.set("aws.dynamodb.table_names", [table])
+    aws_messages.describe(span, service, operation, parameters)
+
+
+def _describe_answer(span, answer):
+    details = answer.get("ResponseMetadata") if isinstance(answer, dict) else None
+    if not isinstance(details, dict):
+        return
+    status = details.get("HTTPStatusCode")
+    span.set("http.response.status_code", status)
+    span.set("aws.request_id", details.get("RequestId"))
+    span.set("aws.extended_request_id", details.get("HostId"))
+    if details.get("RetryAttempts"):
+        span.set("http.request.resend_count", details["RetryAttempts"])
+    if isinstance(status, int) and status >= CLIENT_ERROR:
+        code = (answer.get("Error") or {}).get("Code")
+        span.set("aws.error.code", code)
+        span.set_status(ERROR, str(code or ""))

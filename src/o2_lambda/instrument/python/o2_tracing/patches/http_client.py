@@ -1,0 +1,65 @@
+"""`http.client`, and with it `urllib.request` and what else sends through `HTTPConnection.request`.
+
+The span begins with the request, connecting included, and ends with the head of the answer.
+"""
+
+from __future__ import annotations
+
+from ..clients import answered, origin, start_http
+from ..frames import drop_frame
+from ..propagation import inject
+
+SCOPE = "o2_lambda.http.client"
+
+
+def patch(module, tracer) -> None:
+    """Replaces `request` and `getresponse` of `HTTPConnection`."""
+    connection = module.HTTPConnection
+    plain_request, plain_getresponse = connection.request, connection.getresponse
+
+    def request(self, method, url, body=None, headers={}, **options):  # noqa: B006 - the default of what it replaces
+        span, headers = _start(self, method, url, headers, tracer, module)
+        token = tracer.enter(span)
+        try:
+            plain_request(self, method, url, body, headers, **options)
+        except BaseException as error:
+            tracer.leave(token)
+            tracer.end(span, error)
+            drop_frame(error)
+            raise
+        tracer.leave(token)
+        self.__dict__["_o2_span"] = span
+
+    def getresponse(self):
+        span = self.__dict__.pop("_o2_span", None)
+        try:
+            response = plain_getresponse(self)
+        except BaseException as error:
+            tracer.end(span, error)
+            drop_frame(error)
+            raise
+        answered(span, response.status)
+        tracer.end(span)
+        return response
+
+    connection.request, connection.getresponse = request, getresponse
+
+
+def _start(connection, method, url, headers, tracer, module):
+    """The span, or None, and the headers to send."""
+    try:
+        scheme = "https" if isinstance(connection, module.HTTPSConnection) else "http"
+        host, port = connection._tunnel_host or connection.host, connection._tunnel_port or connection.port
+        full = url if "://" in url else origin(scheme, host, port) + url
+        span = start_http(tracer, SCOPE, method, scheme=scheme, host=host, port=port, url=full)
+        if span is not None:
+            headers = dict(headers)
+            names = {name.lower() for name in headers}
+            inject(
+                span.context,
+                tracer.settings.injects,
+                lambda name, value: headers.__setitem__(name, value) if name.lower() not in names else None,
+            )
+    except Exception:
+        return None, headers
+    return span, headers

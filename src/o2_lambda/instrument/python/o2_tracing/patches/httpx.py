@@ -1,0 +1,60 @@
+"""`httpx`: its two transports, so that each request that goes out has a span."""
+
+from __future__ import annotations
+
+from ..clients import answered, start_http
+from ..frames import drop_frame
+from ..propagation import inject
+
+SCOPE = "o2_lambda.httpx"
+
+
+def patch(module, tracer) -> None:
+    """Replaces `handle_request` and `handle_async_request`."""
+    sync, asynchronous = module.HTTPTransport, module.AsyncHTTPTransport
+    plain, plain_async = sync.handle_request, asynchronous.handle_async_request
+
+    def handle_request(self, request):
+        span = _start(request, tracer)
+        token = tracer.enter(span)
+        try:
+            response = plain(self, request)
+        except BaseException as error:
+            tracer.leave(token)
+            tracer.end(span, error)
+            drop_frame(error)
+            raise
+        tracer.leave(token)
+        answered(span, response.status_code)
+        tracer.end(span)
+        return response
+
+    async def handle_async_request(self, request):
+        span = _start(request, tracer)
+        token = tracer.enter(span)
+        try:
+            response = await plain_async(self, request)
+        except BaseException as error:
+            tracer.leave(token)
+            tracer.end(span, error)
+            drop_frame(error)
+            raise
+        tracer.leave(token)
+        answered(span, response.status_code)
+        tracer.end(span)
+        return response
+
+    sync.handle_request, asynchronous.handle_async_request = handle_request, handle_async_request
+
+
+def _start(request, tracer):
+    try:
+        url = request.url
+        span = start_http(
+            tracer, SCOPE, request.method, scheme=url.scheme, host=url.host, port=url.port, url=str(url)
+        )
+        if span is not None:
+            inject(span.context, tracer.settings.injects, request.headers.setdefault)
+    except Exception:
+        return None
+    return span
