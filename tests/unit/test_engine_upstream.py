@@ -79,6 +79,25 @@ def test_credentials_go_to_openobserve_only() -> None:
     assert world.config.authorization_header not in dict(spans.headers).values()
 
 
+def test_headers_of_the_sdk_go_where_its_endpoint_goes_and_nowhere_else() -> None:
+    """Users of the reference name the traces endpoint alone: its headers are for traces, not for metrics or logs."""
+    world = end(
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="https://other.example/api/org/v1/traces",
+        OTEL_EXPORTER_OTLP_HEADERS="Authorization=Basic eDp5,stream-name=mine",
+    )
+    world.invoke()
+    world.export("traces", PROTOBUF, encode(traces(1), PROTOBUF))
+    world.export("metrics", PROTOBUF, encode(metrics(1), PROTOBUF))
+    world.finish()
+    world.let_go()
+    headers = {request.batch.stream[0]: dict(request.headers) for request in world.requests if request.batch}
+    assert headers["traces"]["authorization"] == "Basic eDp5"
+    assert headers["traces"]["stream-name"] == "mine"
+    for signal in ("metrics", "logs"):
+        assert headers[signal]["authorization"] == world.config.authorization_header
+        assert "stream-name" not in headers[signal]
+
+
 @pytest.mark.parametrize("failures", range(1, 9))
 def test_first_requests_fail_and_nothing_is_lost(failures: int) -> None:
     """However many requests fail at first: all lines arrive, each once, in order."""

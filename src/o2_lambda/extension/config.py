@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from binascii import a2b_base64
+
 from o2_lambda.extension.core.flush import AUTO, STRATEGIES
-from o2_lambda.extension.core.url import ConfigError, Url, parse_url, shown, unquote
+from o2_lambda.extension.core.url import ConfigError, Url, parse_url, quoted, shown, unquote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ LOG_FIELDS = (
 )
 LEVELS = ("DEBUG", "INFO", "NOTICE", "WARN", "ERROR")
 OTLP_PORT = 4318
+SECRET_LENGTH_MIN = 4  # what is shorter would mask half of every line
 LOCAL_HOSTS = ("localhost", "localhost.", "::1", "::", "0.0.0.0", "sandbox", "sandbox.localdomain")  # noqa: S104 - told apart, not bound
 
 
@@ -192,9 +195,22 @@ class Config:
     def __init__(self) -> None:
         self.warnings: list[str] = []
         self.otlp_urls: dict[str, Url] = {}  # signal -> where its export requests go
+        self.otlp_named: frozenset[str] = frozenset()  # the signals whose URL the user gave, with these headers
         self.otlp_headers: dict[str, str] = {}
         self.function_name = ""
         self.region = ""
+
+    def secrets(self) -> tuple[str, ...]:
+        """The texts that must never be printed, in every shape in which a server might repeat them; longest first."""
+        values = {self.authorization_header, *self.otlp_headers.values()} - {self.otlp_headers.get("stream-name")}
+        if self.proxy is not None:
+            values |= {self.proxy.userinfo, unquote(self.proxy.userinfo)}
+        for value in tuple(values):
+            token = value.partition(" ")[2].strip()
+            values |= {token, _decoded(token)}
+        values |= {value.partition(":")[2] for value in tuple(values)}
+        values |= {quoted(value) for value in tuple(values)}
+        return tuple(sorted((value for value in values if len(value) >= SECRET_LENGTH_MIN), key=len, reverse=True))
 
 
 def load(environ: Mapping[str, str]) -> Config:
@@ -297,6 +313,8 @@ def _find_otlp_upstream(config: Config, environ: Mapping[str, str]) -> None:
         root = named or base
         path = f"{root.path}/v1/{word.lower()}"
         config.otlp_urls[signal] = whole or Url(*root.origin, path, "")
+        if whole or named:
+            config.otlp_named |= {signal}
     for item in environ.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(","):
         key, found, value = item.partition("=")
         key = key.strip().lower()
@@ -337,6 +355,14 @@ def _is_segment(value: str) -> bool:
 
 def _is_header_value(value: str) -> bool:
     return value.isascii() and value.isprintable()
+
+
+def _decoded(token: str) -> str:
+    """The `user:secret` of a Basic credential; empty for what is none."""
+    try:
+        return a2b_base64(token).decode()
+    except ValueError:
+        return ""
 
 
 def _level(raw: str) -> str:

@@ -17,7 +17,6 @@ from o2_lambda.extension.core.jsonscan import quote
 from o2_lambda.extension.core.model import Request
 from o2_lambda.extension.core.url import Url
 from o2_lambda.extension.io import log
-from o2_lambda.extension.io.loop import secrets
 from o2_lambda.extension.io.uplink import Uplink
 
 TYPE_CHECKING = False
@@ -42,7 +41,7 @@ class StepError(Exception):
 
 def check(config: Config, *, test_entry: bool, out: TextIO) -> bool:
     """Climbs the ladder, prints each step, and stops at the first that fails. True where all is well."""
-    log.configure(config.log_level, secrets(config))
+    log.configure(config.log_level, config.secrets())
     colour = out.isatty()
     out.write(f"o2-lambda-extension {__version__} health check\n\n")
     out.writelines(f"  {log.mask(line)}\n" for line in shown_settings(config))

@@ -144,6 +144,7 @@ class Sender:
             stream = config.traces_stream if signal == "traces" else config.stream if signal == "otlp_logs" else ""
             if stream:
                 headers["stream-name"] = stream
+        if signal in config.otlp_named:
             headers.update(config.otlp_headers)
         timeout_ms = config.request_timeout_ms
         if self._drain_until_ms is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+_UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 SHOWN_LENGTH_MAX = 60  # of a bad value in an error line
 
 
@@ -80,6 +81,11 @@ def printable(value: str) -> bool:
 def _is_host(host: str, *, bracketed: bool) -> bool:
     extra = ":.%" if bracketed else ".-_"
     return bool(host) and all(char.isalnum() or char in extra for char in host)
+
+
+def quoted(value: str) -> str:
+    """Percent-encoding of everything that a URL does not carry as it is."""
+    return "".join(chr(byte) if chr(byte) in _UNRESERVED else f"%{byte:02X}" for byte in value.encode())
 
 
 def unquote(value: str) -> str:

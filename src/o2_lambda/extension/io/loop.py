@@ -55,7 +55,7 @@ class Shell:
         """Serves until the sandbox is shut down."""
         engine, uplink = self._engine, self._uplink
         uplink.start()
-        for url in {str(url): url for url in map(engine.sender.upstream_url, ("logs", "traces"))}.values():
+        for url in {url.origin: url for url in map(engine.sender.upstream_url, ("logs", "traces"))}.values():
             uplink.warm(url)
         timeout_s = 0.0
         while True:
@@ -177,7 +177,7 @@ def _sandbox(boot: Boot) -> Sandbox:
 def run(boot: Boot) -> None:
     """Loads the settings and serves. Raises ConfigError for a setting that cannot be used."""
     config = settings.load(environment())
-    log.configure(config.log_level, secrets(config))
+    log.configure(config.log_level, config.secrets())
     if config.ca_cert:
         from o2_lambda.extension.io.tls import check_ca  # noqa: PLC0415 - costly, and only for who sets it
 
@@ -190,16 +190,6 @@ def run(boot: Boot) -> None:
         shell.run()
     finally:
         shell.close()
-
-
-def secrets(config: Config) -> tuple[str, ...]:
-    """The texts that must never be printed."""
-    values = [config.authorization_header, config.authorization_header.partition(" ")[2].strip()]
-    values += [value for key, value in config.otlp_headers.items() if key != "stream-name"]
-    values += [value.partition(" ")[2].strip() for key, value in config.otlp_headers.items() if key == "authorization"]
-    if config.proxy is not None and config.proxy.userinfo:
-        values += [config.proxy.userinfo, config.proxy.userinfo.partition(":")[2]]
-    return tuple(sorted({value for value in values if value}, key=len, reverse=True))
 
 
 def _announce(boot: Boot, config: Config) -> None:

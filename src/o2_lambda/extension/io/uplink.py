@@ -252,7 +252,12 @@ class Uplink:
     def _connect(self, url: Url, deadline: float) -> Connection:
         self._forget(url)
         proxy = self._config.proxy
-        sock = _open(proxy or url, min(deadline, monotonic() + CONNECT_S_MAX))
+        try:
+            sock = _open(proxy or url, min(deadline, monotonic() + CONNECT_S_MAX))
+        except OSError as error:
+            if proxy is not None:
+                raise ConnectionError(f"O2_PROXY does not answer ({describe(error, proxy)})") from None
+            raise
         try:
             tls = None
             if url.scheme == "https":
@@ -335,7 +340,7 @@ def describe(error: Exception, url: Url) -> str:
         return f"{where}: timed out"
     message = getattr(error, "verify_message", None)
     if message:
-        return f"{where}: certificate refused: {message}"
+        return f"{where}: certificate refused: {message}; check O2_CA_CERT, and the host in O2_ENDPOINT"
     if "SSL" in str(error):
         return f"{where}: no TLS connection: {error}"
     if isinstance(error, HttpError):
