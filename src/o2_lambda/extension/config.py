@@ -319,7 +319,7 @@ def _find_otlp_upstream(config: Config, environ: Mapping[str, str]) -> None:
         key, found, value = item.partition("=")
         key = key.strip().lower()
         if (
-            named is not None
+            config.otlp_named
             and found
             and key not in _HEADERS_KEPT_BACK
             and _is_segment(key)
