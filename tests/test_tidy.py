@@ -370,7 +370,7 @@ def test_documented_make_targets_exist() -> None:
 
 def test_readme_lists_the_settings_as_they_are() -> None:
     """README.md's table is the one that the extension's own definitions generate; `make settings` writes it."""
-    from o2_lambda.extension.config import settings_table
+    from o2_lambda.extension.settings import settings_table
 
     section = re.search(
         r"<!-- settings:begin -->(.*?)<!-- settings:end -->",

@@ -261,7 +261,7 @@ def test_colours_on_a_terminal(arena: Arena, backend: BackendServer) -> None:
 
 def test_help(arena: Arena) -> None:
     """--help names every option and every setting, and needs no setting."""
-    from o2_lambda.extension.config import SETTINGS
+    from o2_lambda.extension.settings import SETTINGS
 
     result = run(arena, "--help", O2_ORGANIZATION_ID=None, O2_AUTHORIZATION_HEADER=None)
     assert result.returncode == OK

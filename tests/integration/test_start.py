@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 # Writes which modules are loaded when the first `/next` has been sent.
 RECORD_MODULES = """\
 from o2_lambda.extension.io.runtime_api import RuntimeApi
-_poll_next = RuntimeApi.poll_next
-def poll_next(self):
-    _poll_next(self)
-    RuntimeApi.poll_next = _poll_next
+_subscribe_and_poll = RuntimeApi.subscribe_and_poll
+def subscribe_and_poll(self, subscription):
+    answer = _subscribe_and_poll(self, subscription)
     with open({path!r}, "w") as file:
         file.write(" ".join(sys.modules))
-RuntimeApi.poll_next = poll_next
+    return answer
+RuntimeApi.subscribe_and_poll = subscribe_and_poll
 """
 OURS_BEFORE_NEXT = {
     "o2_lambda",

@@ -6,9 +6,10 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from o2_lambda.extension import config
-from o2_lambda.extension.config import BY_NAME, LOG_FIELDS, SETTINGS, Config, load
+from o2_lambda.extension import config, settings
+from o2_lambda.extension.config import Config, load
 from o2_lambda.extension.core.url import ConfigError, Url
+from o2_lambda.extension.settings import BY_NAME, LOG_FIELDS, SETTINGS
 
 REQUIRED = {"O2_ORGANIZATION_ID": "acme", "O2_AUTHORIZATION_HEADER": "Basic c2VjcmV0OnNlY3JldA=="}
 
@@ -73,7 +74,7 @@ INTEGERS = [setting for setting in SETTINGS if setting.kind == "integer"]
 
 
 @pytest.mark.parametrize("setting", INTEGERS, ids=lambda setting: setting.name)
-def test_integers_within_their_bounds(setting: config.Setting) -> None:
+def test_integers_within_their_bounds(setting: settings.Setting) -> None:
     """Both bounds are allowed, white space around a number too."""
     for number in (setting.low, setting.high):
         each = loaded(**{setting.name: f" {number} "})
@@ -81,7 +82,7 @@ def test_integers_within_their_bounds(setting: config.Setting) -> None:
 
 
 @pytest.mark.parametrize("setting", INTEGERS, ids=lambda setting: setting.name)
-def test_integers_that_are_none_or_out_of_bounds(setting: config.Setting) -> None:
+def test_integers_that_are_none_or_out_of_bounds(setting: settings.Setting) -> None:
     """The line names the setting and what it takes."""
     for text in ("x", "1.5", "1e3", "0x10", "+1", "--1", "-", "1 000", "1_000", "²", "१"):
         assert refused(**{setting.name: text}).startswith(f"{setting.name} must be a whole number")
@@ -241,7 +242,7 @@ def test_texts_for_headers_are_printable(name: str, value: str) -> None:
 
 def test_settings_table_lists_every_setting() -> None:
     """The README's table is generated."""
-    table = config.settings_table()
+    table = settings.settings_table()
     for setting in SETTINGS:
         assert f"| `{setting.name}` |" in table
     assert len(table.splitlines()) == len(SETTINGS) + 2
@@ -250,7 +251,7 @@ def test_settings_table_lists_every_setting() -> None:
 
 def test_settings_help_lists_every_setting() -> None:
     """So does --help, without markup."""
-    text = config.settings_help()
+    text = settings.settings_help()
     assert [line.split()[0] for line in text.splitlines()] == list(BY_NAME)
     assert "`" not in text
 

@@ -13,8 +13,9 @@ from o2_lambda.aws.errors import AwsError
 from o2_lambda.aws.plan import HEADER_VARIABLE, SECRET_VARIABLE
 from o2_lambda.aws.record import VARIABLE as RECORD_VARIABLE
 from o2_lambda.cli.aws_options import read_pairs
-from o2_lambda.extension.config import BY_NAME, load
+from o2_lambda.extension.config import load
 from o2_lambda.extension.core.url import ConfigError
+from o2_lambda.extension.settings import BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,7 +19,8 @@ from _socket import (
     SOL_SOCKET,
     socket,
 )
-from posix import environ, urandom
+from posix import O_CLOEXEC, O_RDONLY, close, environ, read, urandom
+from posix import open as open_
 from time import sleep
 
 from o2_lambda.extension.io.runtime_api import RuntimeApi
@@ -33,6 +34,7 @@ OTLP_PORT = 4318
 REGISTER_PAUSE_S_MAX = 1.0  # between two attempts; to exit instead would break the function
 TOKEN_BYTES = 16  # of the telemetry path: nobody else in the sandbox can guess where events are taken
 HOSTS_FILE = "/etc/hosts"
+HOSTS_BYTES_MAX = 65_536
 TELEMETRY_HOST = b"sandbox.localdomain"
 _MANAGED = b"lambda-managed-instances"
 
@@ -180,11 +182,12 @@ def _listen(family: int, host: str, port: int) -> socket:
 def _telemetry_host() -> str | None:
     """The address of `sandbox.localdomain` from the hosts file; never a DNS query, which could hang."""
     try:
-        with open(HOSTS_FILE, "rb") as file:
-            lines = file.read(65_536).splitlines()
+        file = open_(HOSTS_FILE, O_RDONLY | O_CLOEXEC)
     except OSError:
         return None
-    for line in lines:
+    text = read(file, HOSTS_BYTES_MAX)
+    close(file)
+    for line in text.splitlines():
         words = line.partition(b"#")[0].split()
         if TELEMETRY_HOST in words[1:] and b":" not in words[0]:
             return words[0].decode("latin-1")

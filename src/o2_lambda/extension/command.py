@@ -5,7 +5,7 @@ from __future__ import annotations
 from sys import stderr, stdout
 
 from o2_lambda import __version__
-from o2_lambda.extension import config
+from o2_lambda.extension import config, settings
 from o2_lambda.extension.boot import environment
 from o2_lambda.extension.core.url import ConfigError
 
@@ -35,7 +35,7 @@ def run(arguments: list[str]) -> int:
             stderr.write(f"o2-lambda-extension: unknown option {argument!r}; --help lists them\n")
             return USAGE
     if "--help" in arguments:
-        stdout.write(USAGE_TEXT + config.settings_help())
+        stdout.write(USAGE_TEXT + settings.settings_help())
         return OK
     if "-v" in arguments or "--version" in arguments:
         stdout.write(f"o2-lambda-extension {__version__}\n")
@@ -44,10 +44,10 @@ def run(arguments: list[str]) -> int:
         stderr.write("o2-lambda-extension: --no-test-entry goes with --health-check\n")
         return USAGE
     try:
-        settings = config.load(environment())
+        loaded = config.load(environment())
     except ConfigError as error:
         stderr.write(f"Configuration error: {error}\n")
         return USAGE
     from o2_lambda.extension.health import check  # noqa: PLC0415 - needs the uplink, --help does not
 
-    return OK if check(settings, test_entry="--no-test-entry" not in arguments, out=stdout) else FAILED
+    return OK if check(loaded, test_entry="--no-test-entry" not in arguments, out=stdout) else FAILED

@@ -10,7 +10,6 @@ from __future__ import annotations
 from time import monotonic, time_ns
 
 from o2_lambda import __version__
-from o2_lambda.extension import config as settings_module
 from o2_lambda.extension.core import verdict
 from o2_lambda.extension.core.batch import LOGS, OpenBatch
 from o2_lambda.extension.core.jsonscan import quote
@@ -18,6 +17,7 @@ from o2_lambda.extension.core.model import Request
 from o2_lambda.extension.core.url import Url
 from o2_lambda.extension.io import log
 from o2_lambda.extension.io.uplink import Uplink
+from o2_lambda.extension.settings import SETTINGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def check(config: Config, *, test_entry: bool, out: TextIO) -> bool:
 def shown_settings(config: Config) -> list[str]:
     """Every setting with its value in force, secrets masked."""
     lines = []
-    for setting in settings_module.SETTINGS:
+    for setting in SETTINGS:
         value = getattr(config, setting.name[3:].lower())
         if isinstance(value, frozenset):
             value = ",".join(word for word in setting.choices if word in value) or "none"

@@ -61,14 +61,15 @@ class RuntimeApi:
         return answer
 
     def subscribe_and_poll(self, subscription: str) -> Message:
-        """Subscribes to telemetry and asks for the first event, in one go; returns the answer to the subscription."""
-        self._send("PUT", _TELEMETRY, self._identity(), subscription)
-        self.poll_next()
+        """Subscribes to telemetry and asks for the first event, in one write; returns the subscription's answer."""
+        subscribe = self._request("PUT", _TELEMETRY, self._identity(), subscription)
+        self._connected().sendall(subscribe + self._next_request())
+        self.awaits_event = True
         return self._receive()
 
     def poll_next(self) -> None:
         """Asks for the next event; the answer may take for ever."""
-        self._send("GET", f"{_EXTENSION}/event/next", self._identity(), "")
+        self._connected().sendall(self._next_request())
         self.awaits_event = True
 
     def report_init_error(self, error_type: str) -> None:
@@ -94,14 +95,17 @@ class RuntimeApi:
         return f"Lambda-Extension-Identifier: {self.extension_id}\r\n"
 
     def _call(self, method: str, path: str, fields: str, body: str) -> Message:
-        self._send(method, path, fields, body)
+        self._connected().sendall(self._request(method, path, fields, body))
         return self._receive()
 
-    def _send(self, method: str, path: str, fields: str, body: str) -> None:
+    def _next_request(self) -> bytes:
+        return self._request("GET", f"{_EXTENSION}/event/next", self._identity(), "")
+
+    def _request(self, method: str, path: str, fields: str, body: str) -> bytes:
         head = f"{method} {path} HTTP/1.1\r\nHost: {self.address}\r\n{fields}"
         if body:
             head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        self._connected().sendall(f"{head}\r\n{body}".encode("latin-1"))
+        return f"{head}\r\n{body}".encode("latin-1")
 
     def _receive(self) -> Message:
         while not self._received:
