@@ -155,7 +155,7 @@ class FakeLambda(Server):
 
 
 class Sink(Server):
-    """Answers `_json` as OpenObserve does after `latency_ms`, counts lines; `plan` overrides statuses, one a request."""
+    """Answers `_json` as OpenObserve does, after `latency_ms`; `plan` holds statuses for the next requests."""
 
     def __init__(self, latency_ms: float = 0, port: int = 0) -> None:
         self.latency_ms = latency_ms

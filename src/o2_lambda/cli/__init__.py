@@ -1,0 +1,1 @@
+"""The `o2-lambda` command, which joins everything else."""

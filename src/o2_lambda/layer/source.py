@@ -18,7 +18,7 @@ main(sys.argv)
 
 
 def write_extension(folder: Path, *, interpreter: str = sys.executable) -> Path:
-    """Writes an executable `o2-lambda-extension` into `folder` that runs the extension from source; returns its path."""
+    """Writes an executable `o2-lambda-extension` that runs the extension from source; returns its path."""
     source = Path(__file__).resolve().parents[2]
     path = folder / EXTENSION_NAME
     path.write_text(_LAUNCHER.format(interpreter=interpreter, source=str(source)))
