@@ -21,8 +21,9 @@ demo: $(INSTALLED) ## Run a function, the extension and a backend on this machin
 	$(BIN)/o2-lambda demo $(ARGS)
 
 .PHONY: test
-test: lint rie node ## Lint, type-check and run every test
+test: lint rie node layer ## Lint, type-check, build the layer and run every test, some on what ships
 	$(PYTEST) $(ARGS)
+	scripts/test-layer
 
 .PHONY: unit
 unit: $(INSTALLED) ## Run only the tests without sockets and processes
@@ -38,6 +39,10 @@ lint: $(INSTALLED) ## Check style, format and types
 format: $(INSTALLED) ## Repair what can be repaired of style and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+.PHONY: layer
+layer: $(INSTALLED) ## Build the layer zips for both architectures into target/
+	$(BIN)/o2-lambda build --inspect $(ARGS)
 
 .PHONY: bench
 bench: $(INSTALLED) ## Measure start-up, memory and throughput

@@ -12,7 +12,7 @@ from .conftest import CREDENTIALS, HEADER, OTHER, REGION
 if TYPE_CHECKING:
     from .conftest import Aws
 
-SECRET_ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:o2-AbCdEf"
+OTHER_HEADER = "Basic b2xkOm9sZA=="
 
 
 def own(architecture: str = "x86_64", version: int = 1, region: str = REGION) -> str:
@@ -139,32 +139,13 @@ def test_a_wrapper_is_not_set_where_none_runs(aws: Aws) -> None:
     assert aws.layers() == [own()]
 
 
-@pytest.mark.parametrize(
-    ("given", "stored"),
-    [
-        (SECRET_ARN, SECRET_ARN),
-        ("/o2/header", "arn:aws:ssm:eu-west-1:123456789012:parameter/o2/header"),
-    ],
-)
-def test_credentials_by_reference(aws: Aws, given: str, stored: str) -> None:
-    """A Secrets Manager ARN is taken as it is, an SSM parameter's name is completed to its ARN."""
+def test_new_credentials_replace_those_of_an_earlier_attach(aws: Aws) -> None:
+    """They need no --force, and - reads them from standard input."""
     aws.deploy()
     aws.function()
-    aws.run("attach", "orders", "--organization", "acme", "--secret", given)
-    variables = aws.variables()
-    assert variables["O2_AUTHORIZATION_SECRET"] == stored
-    assert "O2_AUTHORIZATION_HEADER" not in variables
-
-
-def test_changing_to_a_secret_removes_the_plain_value(aws: Aws) -> None:
-    """The header that attach had put there goes when a secret takes its place, and the other way round."""
-    aws.deploy()
-    aws.function()
-    aws.run("attach", "orders", *CREDENTIALS)
-    aws.run("attach", "orders", "--secret", SECRET_ARN)
-    assert "O2_AUTHORIZATION_HEADER" not in aws.variables()
+    aws.run("attach", "orders", "--organization", "acme", "--authorization", OTHER_HEADER)
+    assert aws.variables()["O2_AUTHORIZATION_HEADER"] == OTHER_HEADER
     aws.run("attach", "orders", "--authorization", "-", stdin=f"{HEADER}\n")
-    assert "O2_AUTHORIZATION_SECRET" not in aws.variables()
     assert aws.variables()["O2_AUTHORIZATION_HEADER"] == HEADER
 
 
@@ -173,7 +154,7 @@ def test_missing_credentials_are_refused_per_function(aws: Aws) -> None:
     aws.deploy()
     aws.function()
     assert "--organization is needed" in aws.run("attach", "orders", expect=1).text
-    assert "by --authorization or --secret" in aws.run("attach", "orders", "--organization", "a", expect=1).text
+    assert "--authorization is needed" in aws.run("attach", "orders", "--organization", "a", expect=1).text
     assert aws.cloud.writes()[1:] == []  # the first one created the function
 
 
@@ -190,11 +171,9 @@ def test_settings_are_checked_as_the_extension_checks_them(aws: Aws) -> None:
     ("arguments", "message"),
     [
         (["--set", "O2_STREEM=x"], "did you mean O2_STREAM?"),
+        (["--set", f"O2_AUTHORISATION_HEADER={HEADER}"], "did you mean O2_AUTHORIZATION_HEADER?"),
         (["--set", "O2_STREAM"], "--set takes NAME=VALUE"),
         (["--set", "AWS_REGION=x"], "reserved"),
-        (["--set", "O2_AUTHORIZATION_SECRET=x"], "use --secret"),
-        (["--authorization", HEADER, "--secret", SECRET_ARN], "exclude each other"),
-        (["--secret", "arn:aws:s3:::bucket"], "--secret takes"),
         (["--all"], "one of the three"),
         (["--layer-arn", "arn:aws:lambda:eu-west-1:123456789012:layer:other:1"], "is no version of a layer named"),
     ],

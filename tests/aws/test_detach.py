@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .conftest import CREDENTIALS, HEADER, REGION
-from .test_attach import SECRET_ARN, own
+from .test_attach import OTHER_HEADER, own
 
 if TYPE_CHECKING:
     from .conftest import Aws
@@ -25,7 +25,7 @@ BEFORE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize(("before", "with_layers"), [("bare", False), *((name, True) for name in BEFORE)])
 def test_the_configuration_is_byte_for_byte_as_before(aws: Aws, before: str, with_layers: bool) -> None:
-    """Attach, change of settings, upgrade, change to a secret, detach: nothing of it is left."""
+    """Attach, change of settings, upgrade, change of credentials, detach: nothing of it is left."""
     aws.deploy()
     options = dict(BEFORE[before])
     if with_layers:
@@ -36,7 +36,7 @@ def test_the_configuration_is_byte_for_byte_as_before(aws: Aws, before: str, wit
     aws.run("attach", "orders", "--set", "O2_ENV=prod", "--set", "O2_STREAM=other")
     aws.build("two")
     aws.deploy()
-    aws.run("attach", "orders", "--secret", SECRET_ARN)
+    aws.run("attach", "orders", "--authorization", OTHER_HEADER)
     assert json.dumps(aws.state()) != untouched
     aws.run("detach", "orders")
     assert json.dumps(aws.state()) == untouched

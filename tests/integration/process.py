@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from o2_lambda.layer.source import write_extension
+from o2_lambda.layer.source import EXTENSION_NAME, write_extension
 from tests.integration.wire import PATIENCE_S, NeverHappenedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 _MAIN = "main(sys.argv)\n"
 
 
 def write_launcher(folder: Path, patch: str = "") -> Path:
-    """The extension from source; `patch` is Python that runs before it, to plant a defect or to shorten a long time."""
+    """The extension from source; `patch` is Python that runs before it, to plant a defect or to shorten a long time.
+
+    Without a patch it is the executable that O2_TEST_EXECUTABLE names, if it is set: the same tests for what ships.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    built = os.environ.get("O2_TEST_EXECUTABLE")
+    if built and not patch:
+        return Path(shutil.copy(built, folder / EXTENSION_NAME))
     path = write_extension(folder)
     if patch:
         text = path.read_text()

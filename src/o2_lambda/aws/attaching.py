@@ -46,11 +46,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Settings:
-    """What every function shall get. `secret` refers to the credentials: an ARN, or the name of an SSM parameter."""
+    """What every function shall get."""
 
     variables: Mapping[str, str]
     layer_arns: tuple[str, ...] = ()
-    secret: str = ""
     tracing: bool = False
     force: bool = False
 
@@ -118,23 +117,12 @@ def attach_decider(
         if function.is_image:  # decided before the layer is looked up: there may be none for its architecture
             return plan_attach(function, Wish(""))
         arn, size = catalogue.newest(function.arn.split(":")[3], function.architecture)
-        variables = dict(settings.variables)
-        if settings.secret:
-            variables["O2_AUTHORIZATION_SECRET"] = secret_arn(settings.secret, function.arn)
-        wish = Wish(arn, size, variables, tracing=settings.tracing, force=settings.force)
+        wish = Wish(arn, size, dict(settings.variables), tracing=settings.tracing, force=settings.force)
         plan = plan_attach(function, wish)
         check(plan.variables)
         return plan
 
     return decide
-
-
-def secret_arn(reference: str, function_arn: str) -> str:
-    """The reference as an ARN; an SSM parameter's /name is one in the function's own account and region."""
-    if not reference.startswith("/"):
-        return reference
-    _arn, partition, _lambda, region, account, *_rest = function_arn.split(":")
-    return f"arn:{partition}:ssm:{region}:{account}:parameter{reference}"
 
 
 def run(

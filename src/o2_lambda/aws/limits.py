@@ -35,7 +35,7 @@ def check_environment(variables: Mapping[str, str]) -> None:
     if size > ENVIRONMENT_BYTES_MAX:
         raise AwsError(
             f"its environment variables would take {size} bytes, {size - ENVIRONMENT_BYTES_MAX} more than Lambda "
-            "allows: shorten or remove some, or keep the credentials in a secret (--secret)"
+            "allows: shorten or remove some"
         )
 
 

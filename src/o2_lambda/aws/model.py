@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from o2_lambda.aws.names import LayerArn
 
 _SECRET_WORDS = re.compile(r"AUTH|CREDENTIAL|HEADERS|KEY|PASS|PROXY|SECRET|TOKEN", re.IGNORECASE)
-_REFERENCES = ("O2_AUTHORIZATION_SECRET",)  # names where a secret lies, is none itself
 
 
 def is_secret(name: str) -> bool:
     """Whether the variable of this name may hold a secret: its value is then never shown."""
     if name == RECORD_VARIABLE:
         return True  # it keeps values that were replaced
-    return name not in _REFERENCES and _SECRET_WORDS.search(name) is not None
+    return _SECRET_WORDS.search(name) is not None
 
 
 def shown(name: str, value: str) -> str:

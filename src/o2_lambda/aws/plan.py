@@ -11,8 +11,6 @@ from o2_lambda.aws.names import WRAPPER, WRAPPER_VARIABLE, own_layer
 from o2_lambda.aws.record import VARIABLE as RECORD_VARIABLE
 from o2_lambda.aws.record import Record, decode
 
-HEADER_VARIABLE = "O2_AUTHORIZATION_HEADER"
-SECRET_VARIABLE = "O2_AUTHORIZATION_SECRET"  # noqa: S105 - a name, not a secret
 OWN_PREFIX = "O2_"
 
 
@@ -47,9 +45,6 @@ def plan_attach(function: Function, wish: Wish) -> Plan:
         else:
             wanted[WRAPPER_VARIABLE] = WRAPPER
     variables, record = _put_variables(function.variables, wanted, record, force=wish.force)
-    variables, record = _drop_other_credentials(variables, wish.variables, record)
-    if HEADER_VARIABLE in variables and SECRET_VARIABLE in variables:
-        notes.append(f"both {HEADER_VARIABLE} and {SECRET_VARIABLE} are set: remove the one that is not meant")
     variables = _with_record(variables, record)
     check_layers(layers)
     check_environment(variables)
@@ -150,20 +145,6 @@ def _put_variables(
         if foreign or name not in remembered:
             remembered[name] = before
         variables[name] = value
-    return variables, replace(record, variables=remembered)
-
-
-def _drop_other_credentials(
-    variables: dict[str, str], wanted: dict[str, str], record: Record
-) -> tuple[dict[str, str], Record]:
-    """When credentials change from a plain value to a secret or back, what an earlier attach added goes."""
-    remembered = dict(record.variables)
-    for new, old in ((HEADER_VARIABLE, SECRET_VARIABLE), (SECRET_VARIABLE, HEADER_VARIABLE)):
-        if new in wanted and old not in wanted and old in remembered and old in variables:
-            before = remembered.pop(old)
-            variables = {name: value for name, value in variables.items() if name != old}
-            if before is not None:
-                variables[old] = before
     return variables, replace(record, variables=remembered)
 
 

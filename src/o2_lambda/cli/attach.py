@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     metavar="VALUE",
     help="Sets O2_AUTHORIZATION_HEADER, `Basic <base64>`; - reads it from standard input, out of the shell's history.",
 )
-@click.option(
-    "--secret",
-    metavar="REFERENCE",
-    default="",
-    help="Sets O2_AUTHORIZATION_SECRET: ARN of a Secrets Manager secret or an SSM parameter, or the parameter's /name.",
-)
 @click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Any other setting; repeatable.")
 @click.option("--tracing", is_flag=True, help="Turn on auto-instrumentation by the exec wrapper.")
 @click.option(
@@ -42,7 +36,7 @@ if TYPE_CHECKING:
 @account_options
 def attach(  # noqa: PLR0913 - one parameter per option
     *, account: Account, regions: list[str], functions: tuple[str, ...], tags: tuple[str, ...], everything: bool,
-    organization: str | None, endpoint: str | None, authorization: str | None, secret: str, pairs: tuple[str, ...],
+    organization: str | None, endpoint: str | None, authorization: str | None, pairs: tuple[str, ...],
     tracing: bool, layer_arns: tuple[str, ...], force: bool, dry_run: bool, wait_s: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Add the layer to each FUNCTION (a name or an ARN), or upgrade it, and merge the settings into its variables.
@@ -50,17 +44,13 @@ def attach(  # noqa: PLR0913 - one parameter per option
     No other layer or variable is dropped or changed. Settings that a function has already need not be given again.
     The exit status is 1 when a function failed; the others are done all the same.
     """
-    variables = read_settings(
-        organization=organization, endpoint=endpoint, authorization=authorization, secret=secret, pairs=pairs
-    )
-    settings = Settings(variables, layer_arns, secret, tracing=tracing, force=force)
+    variables = read_settings(organization=organization, endpoint=endpoint, authorization=authorization, pairs=pairs)
+    settings = Settings(variables, layer_arns, tracing=tracing, force=force)
     chosen, failures = select(account, regions, _selection(functions, tags, everything=everything))
     decide = attach_decider(Catalogue(account, layer_arns), settings, check_variables)
     outcomes = run(account, chosen, decide, patience(wait_s), dry_run=dry_run, secrets=secret_values(variables))
     outcomes = [*failures, *outcomes]
     print_functions(outcomes, as_json=as_json)
-    if secret and not as_json and any(outcome.plan for outcome in outcomes):
-        click.echo("The functions' roles must be allowed to read the secret.")
     sys.exit(FAILED if any(outcome.status == "failed" for outcome in outcomes) else 0)
 
 

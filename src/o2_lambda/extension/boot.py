@@ -147,13 +147,15 @@ def _subscribe_and_poll(boot: Boot) -> None:
     text = environ.get(b"O2_TELEMETRY_PORT", b"")
     port = int(text) if text.isdigit() and int(text) < 65_536 else 0  # noqa: PLR2004 - ports
     host = _telemetry_host() or boot.api.local_host
-    try:
-        boot.telemetry = _listen(AF_INET, host, port)
-    except OSError as error:
-        boot.lines.append(
-            ("WARN", f"Telemetry port {port} cannot be bound on {host} ({error.strerror}): another one is used")
-        )
-        boot.telemetry = _listen(AF_INET, "0.0.0.0" if port == 0 else host, 0)  # noqa: S104 - the path token still guards it
+    for where in (host, port), (host, 0), ("0.0.0.0", 0):  # noqa: S104 - the path token guards the last resort as well
+        try:
+            boot.telemetry = _listen(AF_INET, *where)
+            break
+        except OSError as error:
+            problem = f"Telemetry port {where[1]} cannot be bound on {where[0]} ({error.strerror}): another one is used"
+            boot.lines.append(("WARN", problem))
+    if boot.telemetry is None:
+        raise OSError("no address for the telemetry listener")
     wanted = environ.get(b"O2_LOG_TYPES", b"") or b"extension"
     # Platform events steer us and function lines are wanted nearly always; of the extensions' only who asks gets them.
     types = '["platform","function","extension"]' if b"extension" in wanted else '["platform","function"]'

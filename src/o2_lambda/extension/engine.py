@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from o2_lambda.extension.core.model import Now, Outcome, Sandbox
     from o2_lambda.extension.core.telemetry import Fact, Parsed
 
+SHUTDOWN_MS = 2000  # what Lambda grants external extensions; taken where an event names no deadline
 SHUTDOWN_RESERVE_MS = 200  # of the two seconds: for the last lines and the exit
 SETTLE_MS = 60  # at shutdown: silence after which the telemetry is complete; two of Lambda's shortest buffering times
 SETTLE_WITHOUT_REPORT_MS = 300  # the same while the last invocation's platform.report is still owed
@@ -74,7 +75,10 @@ class Engine:
         self._events += 1
         self._interval_at_ms = now.ms + self.config.flush_interval_ms
         self._splicer.thaw(now.ms)
-        deadline_ms = now.ms + (get(event, "deadlineMs") or 0) - now.wall_ms
+        deadline_wall_ms = get(event, "deadlineMs")
+        if not isinstance(deadline_wall_ms, int):
+            deadline_wall_ms = now.wall_ms + SHUTDOWN_MS
+        deadline_ms = now.ms + deadline_wall_ms - now.wall_ms
         if kind == "SHUTDOWN":
             self._begin_shutdown(deadline_ms, now)
         elif kind == "INVOKE":

@@ -129,16 +129,16 @@ class Inputs:
         log = scratch / "apt.log"
         with self._store.locked("apt"):
             for env in _private_apt(self._store.root / "apt"):
-                if _debian_version(source, env) is None:
-                    run(["apt-get", "update"], log=log, env=env)
-                version = _debian_version(source, env)
                 command = ["apt-get", "source", "--download-only", "--tar-only", "--only-source"]
                 try:
+                    if _debian_version(source, env) is None:
+                        run(["apt-get", "update"], log=log, env=env)
+                    version = _debian_version(source, env)
                     if version is not None:
                         run([*command, f"{source.package}={version}"], cwd=scratch, log=log, env=env)
                         return scratch / source.file
                 except LayerError:
-                    continue  # an index may name what the archive does not hold; the other one may
+                    continue  # offline, or an index names what its archive does not hold; the other one may
         raise UnavailableError(
             f"{source.file} with the pinned sha256 is not (no longer?) offered by this machine's Debian mirror: "
             f"pin the current release of {source.package} in {Path(__file__).name}"

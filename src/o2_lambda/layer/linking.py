@@ -95,8 +95,8 @@ class Builder:
         """The folder with the frozen modules; bytecode is the same for every target."""
         native = cpython.cpython(self._store, self.inputs, Toolchain(self._store, self.inputs, host()))
         library = self.inputs.source(CPYTHON) / "Lib"
-        sources = [module.path for module in freezing.modules(library)]
-        recipe = [Path(freezing.__file__), freezing.FREEZER, *sources, native.name]
+        sources = [(module.name, module.path) for module in freezing.modules(library)]
+        recipe = [Path(freezing.__file__), freezing.FREEZER, sources, native.name]
 
         def make(output: Path, _scratch: Path) -> None:
             freezing.freeze(native / cpython.INTERPRETER, library, output)

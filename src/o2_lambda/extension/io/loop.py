@@ -149,7 +149,11 @@ class Shell:
         except BlockingIOError:
             return
         except ConnectionError:
-            self._reconnect()
+            if self._api.is_shut_down:
+                self._epoll.unregister(self._api_fd)  # there is nothing left to ask; what is held still wants to go
+                self._api_fd = -1
+            else:
+                self._reconnect()
             return
         if message is None:
             return

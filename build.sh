@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Builds the layer zips into target/: a thin shell over `o2-lambda build`.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+usage() {
+    cat <<'TEXT'
+Usage: ./build.sh [build|repackage|test|check|clean|help]
+  build      build the layer zips into target/ (the default)
+  repackage  pack them anew; compiled parts come from the cache
+  test       run the layer's tests
+  check      check style and types
+  clean      remove target/ and the layer's cache
+  help       this text
+
+Variables:
+  BUILD_TARGETS   all (the default), x86_64-unknown-linux-musl, aarch64-unknown-linux-musl;
+                  several with commas between them
+  BUILD_RUNTIMES  all (the default), core, or full; node and python are parts of the full zip
+TEXT
+}
+
+die() {
+    echo "build.sh: $*" >&2
+    exit 2
+}
+
+prepare() {
+    make --silent venv
+}
+
+build() {
+    local arches=() variants=() name arch
+    local -a names
+    IFS=', ' read -ra names <<<"${BUILD_TARGETS:-all}"
+    for name in "${names[@]}"; do
+        case "$name" in
+            all) arches+=(x86_64 arm64) ;;
+            x86_64-unknown-linux-musl | x86_64) arches+=(x86_64) ;;
+            aarch64-unknown-linux-musl | arm64) arches+=(arm64) ;;
+            *) die "BUILD_TARGETS: unknown target '$name'; ./build.sh help lists them" ;;
+        esac
+    done
+    IFS=', ' read -ra names <<<"${BUILD_RUNTIMES:-all}"
+    for name in "${names[@]}"; do
+        case "$name" in
+            all) variants+=(--variant full --variant core) ;;
+            full | node | python) variants+=(--variant full) ;;
+            core) variants+=(--variant core) ;;
+            *) die "BUILD_RUNTIMES: unknown runtime '$name'; ./build.sh help lists them" ;;
+        esac
+    done
+    prepare
+    for arch in "${arches[@]}"; do
+        .venv/bin/o2-lambda build --arch "$arch" "${variants[@]}"
+    done
+}
+
+case "${1:-build}" in
+    build | repackage) build ;;
+    test)
+        prepare
+        .venv/bin/pytest tests/packaging
+        ;;
+    check) make lint ;;
+    clean) rm -rf target .cache/layer ;;
+    help | -h | --help) usage ;;
+    *)
+        usage >&2
+        exit 2
+        ;;
+esac

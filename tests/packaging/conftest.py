@@ -1,0 +1,145 @@
+"""Fixtures: the layer, built as a user builds it (from the cache where there is one), and unpacked."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from o2_lambda.layer.build import build, project_root
+from o2_lambda.layer.linking import EXECUTABLE
+from o2_lambda.layer.process import LayerError, UnavailableError, read, run
+from o2_lambda.layer.store import Store
+from tests.integration.rig import Arena
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CACHE = project_root() / ".cache" / "layer"
+
+
+def built(arch: str, folder: Path) -> list[Path]:
+    """The zips of an architecture; skips where this machine cannot build them."""
+    if sys.platform != "linux":
+        pytest.skip("the layer is built on Linux")
+    try:
+        return build([arch], ["full", "core"], folder, CACHE)
+    except UnavailableError as reason:
+        pytest.skip(f"the layer cannot be built here: {reason}")
+
+
+def unpacked(archive: Path, folder: Path) -> Path:
+    """What Lambda makes of a layer: its files below `/opt`, read by anyone, run bits kept."""
+    with zipfile.ZipFile(archive) as layer:
+        for info in layer.infolist():
+            path = Path(layer.extract(info, folder))
+            path.chmod(info.external_attr >> 16 & 0o777)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def zips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The zips for this machine's own architecture: full, core."""
+    return built("x86_64" if platform.machine() == "x86_64" else "arm64", tmp_path_factory.mktemp("target"))
+
+
+@pytest.fixture(scope="session")
+def layer(zips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The full layer, unpacked."""
+    return unpacked(zips[0], tmp_path_factory.mktemp("opt"))
+
+
+@pytest.fixture(scope="session")
+def executable(layer: Path) -> Path:
+    """The layer's executable."""
+    return layer / "extensions" / EXECUTABLE
+
+
+@pytest.fixture(scope="session")
+def arm64_executable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The executable for arm64, as a script that runs it under emulation on other machines."""
+    folder = unpacked(built("arm64", tmp_path_factory.mktemp("target"))[0], tmp_path_factory.mktemp("opt"))
+    program = folder / "extensions" / EXECUTABLE
+    if platform.machine() == "aarch64":
+        return program
+    script = tmp_path_factory.mktemp("emulated") / EXECUTABLE
+    script.write_text(f'#!/bin/sh\nexec "{qemu()}" -0 {EXECUTABLE} "{program}" "$@"\n')
+    script.chmod(0o755)
+    return script
+
+
+def qemu() -> str:
+    """A qemu that runs arm64 programs: the system's, or one unpacked from Debian's package; skips without."""
+    installed = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if installed:
+        return installed
+
+    def make(output: Path, scratch: Path) -> None:
+        options = ["-o", "APT::Sandbox::User=root", "-o", "Debug::NoLocking=1"]
+        run(["apt-get", *options, "download", "qemu-user-static"], cwd=scratch, log=scratch / "log")
+        (package,) = scratch.glob("*.deb")
+        run(["dpkg-deb", "-x", package, scratch / "root"], log=scratch / "log")
+        shutil.copy(scratch / "root/usr/bin/qemu-aarch64-static", output)
+
+    try:
+        return str(Store(CACHE).result("qemu", ["qemu-user-static"], make) / "qemu-aarch64-static")
+    except LayerError as reason:
+        pytest.skip(f"no qemu for arm64: {reason}")
+
+
+@pytest.fixture
+def arena(tmp_path: Path) -> Iterator[Arena]:
+    """Stubs of Lambda and OpenObserve around the executable."""
+    made = Arena(tmp_path)
+    with made.stack:
+        yield made
+
+
+@pytest.fixture
+def bare_root(layer: Path, tmp_path: Path) -> BareRoot:
+    """A root that holds nothing but the layer and what Lambda's sandbox has in any runtime."""
+    return BareRoot(layer, tmp_path / "root")
+
+
+class BareRoot:
+    """A folder that becomes the root of the executable's world, entered as an unprivileged user."""
+
+    def __init__(self, layer: Path, folder: Path) -> None:
+        self.folder = folder
+        shutil.copytree(layer, folder / "opt")
+        (folder / "tmp").mkdir()
+        (folder / "etc").mkdir()
+        (folder / "etc/hosts").write_text("127.0.0.1 localhost sandbox.localdomain sandbox\n")
+        self.enter = _enter(folder)
+        self.executable = folder.with_name("enter") / EXECUTABLE
+        self.executable.parent.mkdir()
+        self.executable.write_text(f'#!/bin/sh\nexec {self.enter} /opt/extensions/{EXECUTABLE} "$@"\n')
+        self.executable.chmod(0o755)
+
+    def resolve_through(self, *servers: str) -> None:
+        """Writes the only file that says where names are resolved."""
+        (self.folder / "etc/resolv.conf").write_text("".join(f"nameserver {server}\n" for server in servers))
+
+
+def _enter(folder: Path) -> str:
+    """The command that enters a root; skips where this user may not."""
+    chroot = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin")
+    unshare = shutil.which("unshare")
+    for command in (f'{chroot} --userspec=65534:65534 "{folder}"', f'{unshare} --user --root="{folder}" --wd=/'):
+        script = f"exec {command} /opt/extensions/{EXECUTABLE} --version"
+        if subprocess.run(["/bin/sh", "-c", script], capture_output=True, check=False).returncode == 0:
+            return command
+    pytest.skip("neither chroot nor unshare may be used here")
+
+
+def elf(path: Path, *options: str) -> str:
+    """What readelf says about a file; skips without it."""
+    if shutil.which("readelf") is None:
+        pytest.skip("no readelf here")
+    return read(["readelf", "-W", *options, path])

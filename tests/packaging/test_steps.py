@@ -1,0 +1,219 @@
+"""The build's steps, each by itself: nothing is compiled here."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from o2_lambda.layer import freezing
+from o2_lambda.layer.build import project_root
+from o2_lambda.layer.certificates import hashed_folder, trusted_roots
+from o2_lambda.layer.freezer import compiled
+from o2_lambda.layer.linking import NATIVE
+from o2_lambda.layer.packing import Entry, sizes, write_zip
+from o2_lambda.layer.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import CodeType
+
+CERTDATA = """\
+# a comment
+BEGINDATA
+CKA_CLASS CK_OBJECT_CLASS CKO_CERTIFICATE
+CKA_LABEL UTF8 "Good"
+CKA_ISSUER MULTILINE_OCTAL
+\\001
+END
+CKA_SERIAL_NUMBER MULTILINE_OCTAL
+\\002
+END
+CKA_VALUE MULTILINE_OCTAL
+\\101\\102
+\\103
+END
+
+# Trust for Certificate "Good"
+CKA_CLASS CK_OBJECT_CLASS CKO_NSS_TRUST
+CKA_LABEL UTF8 "Good"
+CKA_ISSUER MULTILINE_OCTAL
+\\001
+END
+CKA_SERIAL_NUMBER MULTILINE_OCTAL
+\\002
+END
+CKA_TRUST_SERVER_AUTH CK_TRUST {trust}
+"""
+
+
+@pytest.mark.parametrize(
+    ("trust", "roots"), [("CKT_NSS_TRUSTED_DELEGATOR", [b"ABC"]), ("CKT_NSS_MUST_VERIFY_TRUST", [])]
+)
+def test_only_roots_trusted_for_servers_are_taken(trust: str, roots: list[bytes]) -> None:
+    """Mozilla's list also holds roots for mail alone, and distrusted ones."""
+    assert trusted_roots(CERTDATA.format(trust=trust)) == roots
+
+
+def test_roots_with_the_same_name_are_numbered() -> None:
+    """OpenSSL tries `<hash>.0`, `<hash>.1` and so on."""
+    certificate = bytes.fromhex("300d300b0201013000300030003000")  # no name at all
+    text = CERTDATA.format(trust="CKT_NSS_TRUSTED_DELEGATOR")
+    octal = "".join(f"\\{byte:03o}" for byte in certificate)
+    twice = text.replace("\\101\\102\n\\103", octal).replace("BEGINDATA\n", "")
+    files = hashed_folder("\nBEGINDATA\n" + twice + twice)
+    (name,) = {file.partition(".")[0] for file in files}
+    assert sorted(files) == [f"{name}.{number}" for number in range(len(files))]
+    assert len(files) > 1
+
+
+def test_a_zip_depends_on_its_contents_alone(tmp_path: Path) -> None:
+    """Neither the order nor the time of writing shows."""
+    entries = {"b/x": Entry(b"x" * 1000), "a": Entry(b"#!", executable=True)}
+    write_zip(tmp_path / "one.zip", entries)
+    write_zip(tmp_path / "two.zip", dict(reversed(entries.items())))
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    assert {part: counts[:2] for part, counts in sizes(tmp_path / "one.zip").items()} == {"": (1, 2), "b": (1, 1000)}
+
+
+def test_a_step_is_done_once_per_set_of_ingredients(tmp_path: Path) -> None:
+    """What has not changed is never made again; what has changed always is, a file's content included."""
+    source = tmp_path / "source"
+    source.write_text("one")
+    store, made = Store(tmp_path / "store"), []
+
+    def make(output: Path, _scratch: Path) -> None:
+        made.append(source.read_text())
+        (output / "result").write_text(source.read_text())
+
+    for text in ("one", "one", "two", "two"):
+        source.write_text(text)
+        assert (store.result("step", [source, 1], make) / "result").read_text() == text
+    store.result("step", [source, 2], make)
+    assert made == ["one", "two", "two"]
+
+
+def test_a_step_that_fails_leaves_no_result(tmp_path: Path) -> None:
+    """Half a result would be taken for a whole one by the next build."""
+    store = Store(tmp_path)
+
+    def fail(output: Path, _scratch: Path) -> None:
+        (output / "half").write_text("")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        store.result("step", 1, fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["step.lock"]
+
+
+SOURCE = '''\
+"""A docstring."""
+from __future__ import annotations
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import nowhere
+class Thing:
+    """Another."""
+    name: str
+    size: int = 3
+    def grow(self, by: nowhere.Size = 1) -> nowhere.Size:
+        """And another."""
+        assert by > 0, "too small"
+        return self.size + by
+    def rest(self) -> None:
+        """Nothing but a docstring."""
+'''
+
+
+def test_freezing_changes_nothing_but_what_nobody_reads() -> None:
+    """Docstrings, annotations and type checkers' imports go; assertions and line numbers stay."""
+    code = compiled("thing", SOURCE, ours=True)
+    namespace: dict[str, type] = {"__name__": "thing"}
+    exec(code, namespace)
+    thing = namespace["Thing"]()
+    assert thing.grow(2) == 5
+    assert thing.rest() is None
+    with pytest.raises(AssertionError, match="too small"):
+        thing.grow(0)
+    assert thing.grow.__doc__ is None
+    assert thing.grow.__annotations__ == {}
+    assert thing.grow.__code__.co_firstlineno == 10
+    assert not {"__future__", "nowhere"} & set(names(code))
+
+
+def names(code: CodeType) -> Iterator[str]:
+    """Every name that a module's code uses, nested code included."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if hasattr(constant, "co_names"):
+            yield from names(constant)
+
+
+def test_everything_that_the_extension_imports_is_in_the_executable(tmp_path: Path) -> None:
+    """A module that is missing shows only when its line runs: in a customer's function."""
+    frozen = freezing.modules(tmp_path)
+    tables = re.findall(r"M\((\w+)\)", (NATIVE / "modules.c").read_text())
+    present = {*tables, *(module.name for module in frozen), "sys", "builtins", "marshal", "_warnings"}
+    missing = set()
+    for module in frozen:
+        if module.ours:
+            tree = ast.parse(module.path.read_text())
+            missing |= {f"{module.name}: {name}" for name in imported(tree) if name not in present}
+    assert not missing
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The modules that are imported at run time, anywhere in a module."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            yield node.module or ""
+        yield from imported(node)
+
+
+def test_no_tool_means_one_line_that_names_it(tmp_path: Path) -> None:
+    """A build on a bare machine ends with what to install, without a traceback."""
+    (tmp_path / "src").symlink_to(project_root() / "src")
+    program = "import sys; sys.argv[0] = 'o2-lambda'; from o2_lambda.cli.main import main; main()"
+    environment = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(tmp_path / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", program, "build", "--arch", "x86_64", "--target", str(tmp_path)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: the layer build needs .*make.*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "status"),
+    [
+        (["help"], {}, 0),
+        (["unknown"], {}, 2),
+        ([], {"BUILD_TARGETS": "sparc"}, 2),
+        ([], {"BUILD_RUNTIMES": "cobol"}, 2),
+    ],
+)
+def test_build_sh_explains_what_it_takes(arguments: list[str], settings: dict[str, str], status: int) -> None:
+    """Users of other layers' scripts find the same commands and variables."""
+    done = subprocess.run(
+        [project_root() / "build.sh", *arguments],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status
+    assert "BUILD_TARGETS" in done.stdout + done.stderr or "BUILD_RUNTIMES" in done.stderr

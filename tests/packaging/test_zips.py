@@ -1,0 +1,97 @@
+"""The zips: what they hold, and that they depend on nothing but the sources."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from o2_lambda.layer.build import VARIANTS, build, zip_name
+from tests.packaging.conftest import CACHE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.xdist_group("serial"), pytest.mark.timeout(900)]
+
+ZIP_BYTES_MAX = 4_000_000
+LISTING = [
+    "extensions/o2-lambda-extension",
+    "o2/ca/*",
+    *(f"o2/licenses/{name}.txt" for name in ("cpython", "mozilla-ca-certificates", "musl", "o2-lambda-extension")),
+    *(f"o2/licenses/{name}.txt" for name in ("openssl", "zig-compiler-rt", "zlib")),
+    "o2/sbom.spdx.json",
+]
+
+
+def test_a_zip_holds_exactly_the_files_that_belong_there(zips: list[Path]) -> None:
+    """Nothing is forgotten and nothing slips in, in any variant."""
+    for path in zips:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        assert names == sorted(names)
+        assert sorted({re.sub(r"^(o2/ca/)[0-9a-f]{8}\.\d$", r"\1*", name) for name in names}) == LISTING
+
+
+def test_only_the_executable_may_be_run_and_all_may_be_read(zips: list[Path]) -> None:
+    """Lambda unpacks permissions as they stand in the zip."""
+    for path in zips:
+        with zipfile.ZipFile(path) as archive:
+            modes = {info.filename: info.external_attr >> 16 for info in archive.infolist()}
+        assert modes.pop("extensions/o2-lambda-extension") == 0o100755
+        assert set(modes.values()) == {0o100644}
+
+
+def test_a_zip_is_small(zips: list[Path]) -> None:
+    """The size counts against the function's own limit, and in every cold start."""
+    for path in zips:
+        assert path.stat().st_size <= ZIP_BYTES_MAX
+
+
+def test_packing_twice_gives_the_same_bytes(zips: list[Path], tmp_path: Path) -> None:
+    """Whoever builds the same sources can verify a published layer."""
+    arch = zips[0].stem.rpartition("-")[2]
+    again = build([arch], VARIANTS, tmp_path, CACHE)
+    assert [path.name for path in again] == [zip_name(arch, variant) for variant in VARIANTS]
+    for one, other in zip(zips, again, strict=True):
+        assert hashlib.sha256(one.read_bytes()).digest() == hashlib.sha256(other.read_bytes()).digest()
+
+
+def test_every_date_is_the_same(zips: list[Path]) -> None:
+    """The date of the build is no part of the result."""
+    with zipfile.ZipFile(zips[0]) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_the_bill_of_materials_names_every_component_with_its_licence(layer: Path) -> None:
+    """SPDX 2.3: what is described is what is linked in, and each licence's text lies beside it."""
+    document = json.loads((layer / "o2/sbom.spdx.json").read_text())
+    assert document["spdxVersion"] == "SPDX-2.3"
+    packages = {package["name"]: package for package in document["packages"]}
+    assert {path.stem for path in (layer / "o2/licenses").iterdir()} == set(packages)
+    identifiers = {package["SPDXID"] for package in packages.values()} | {"SPDXRef-DOCUMENT"}
+    for relation in document["relationships"]:
+        assert {relation["spdxElementId"], relation["relatedSpdxElement"]} <= identifiers
+    assert packages["openssl"]["licenseDeclared"] == "Apache-2.0"
+    for name, package in packages.items():
+        if name != "o2-lambda-extension":
+            assert re.fullmatch("[0-9a-f]{64}", package["checksums"][0]["checksumValue"])
+
+
+def test_certificates_bear_the_names_under_which_openssl_looks_for_them(layer: Path) -> None:
+    """A wrong name makes a root unknown, without any error."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl command here")
+    files = sorted((layer / "o2/ca").iterdir())
+    assert len(files) > 100
+    for file in files:
+        command = [openssl, "x509", "-in", file, "-noout", "-subject_hash"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == file.stem
