@@ -49,7 +49,6 @@ class Settings:
     """What every function shall get."""
 
     variables: Mapping[str, str]
-    layer_arns: tuple[str, ...] = ()
     tracing: bool = False
     force: bool = False
 

@@ -45,7 +45,7 @@ def attach(  # noqa: PLR0913 - one parameter per option
     The exit status is 1 when a function failed; the others are done all the same.
     """
     variables = read_settings(organization=organization, endpoint=endpoint, authorization=authorization, pairs=pairs)
-    settings = Settings(variables, layer_arns, tracing=tracing, force=force)
+    settings = Settings(variables, tracing=tracing, force=force)
     chosen, failures = select(account, regions, _selection(functions, tags, everything=everything))
     decide = attach_decider(Catalogue(account, layer_arns), settings, check_variables)
     outcomes = run(account, chosen, decide, patience(wait_s), dry_run=dry_run, secrets=secret_values(variables))
