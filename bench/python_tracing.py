@@ -179,6 +179,7 @@ def main() -> None:
     parser.add_argument("--invocations", type=int, default=60)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    options.python = os.path.abspath(options.python)  # noqa: PTH100 - a virtual environment's link must stay one
     compile_tracer(options.python)
     version = subprocess.run([options.python, "-V"], capture_output=True, text=True, check=True).stdout.strip()
     print(f"{version}, {platform.machine()}, {os.cpu_count()} CPUs, {options.runs} runs, {' '.join(sys.argv)}")

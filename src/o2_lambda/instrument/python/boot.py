@@ -26,6 +26,7 @@ def _install() -> bool:
 
 
 def _run(command: list[str], with_folder: bool) -> None:
+    path, folder = os.path, os.getcwd()
     names = sys.modules["__main__"].__dict__
     for name in ("_install", "_run", "os"):
         del names[name]
@@ -35,14 +36,14 @@ def _run(command: list[str], with_folder: bool) -> None:
         from runpy import _run_module_as_main  # type: ignore[attr-defined] # what `python -m` calls
 
         if with_folder:
-            sys.path.insert(0, __import__("os").getcwd())
+            sys.path.insert(0, folder)
         sys.argv = command[:1] + command[2:]
         _run_module_as_main(command[1])
         return
     if with_folder:
-        sys.path.insert(0, __import__("os").path.dirname(__import__("os").path.realpath(target)))
+        sys.path.insert(0, path.dirname(path.realpath(target)))
     sys.argv = command
-    names["__file__"] = target
+    names["__file__"] = path.abspath(target)
     with open(target, "rb") as stream:
         code = compile(stream.read(), target, "exec")
     del names["sys"]

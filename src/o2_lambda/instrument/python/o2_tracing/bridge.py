@@ -16,14 +16,14 @@ from .spans import SpanContext
 try:  # decorates async functions, too
     from opentelemetry.util._decorator import _agnosticcontextmanager as context_manager
 except ImportError:
-    context_manager = contextmanager
+    context_manager = contextmanager  # type: ignore[assignment]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from .spans import Attributes, Span
+    from .spans import Span
     from .tracer import Tracer
 
 NS_MAX = (1 << 64) - 1
@@ -176,7 +176,7 @@ class ApiSpan(trace.Span):  # type: ignore[misc,unused-ignore]
     def record_exception(
         self,
         exception: BaseException,
-        attributes: Attributes | None = None,
+        attributes: Any = None,
         timestamp: int | None = None,
         escaped: bool = False,  # noqa: FBT001, FBT002 - the API's signature
     ) -> None:

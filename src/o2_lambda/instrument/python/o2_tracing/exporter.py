@@ -80,11 +80,17 @@ class Exporter:
         finally:
             self._lock.release()
 
+    def close(self) -> None:
+        """Sends what is left and closes the connection: at the exit of the process, not later.
+
+        Python 3.9 crashes when a socket is left for the end of the interpreter to close.
+        """
+        self.flush()
+        self._disconnect()
+
     def after_fork(self) -> None:
         """In the child: the connection and what is queued belong to the parent."""
-        if self._socket is not None:
-            self._socket.close()
-        self._forget_connection()
+        self._disconnect()
         self._queue = []
         self._queue_bytes = 0
         self._lock = allocate_lock()
@@ -113,12 +119,12 @@ class Exporter:
         self._in_flight.append(len(batch))
         request = self._head + b"%d\r\n\r\n" % len(body) + body
         try:
-            sent = connection.send(request)
+            sent = connection.send(request, _socket.MSG_NOSIGNAL)  # the function may have changed SIGPIPE
         except BlockingIOError:
             sent = 0
         if sent < len(request):
             connection.settimeout(SEND_LIMIT_S)
-            connection.sendall(request[sent:])
+            connection.sendall(request[sent:], _socket.MSG_NOSIGNAL)
             connection.settimeout(0)
 
     def _connect(self) -> _socket.socket:
@@ -148,7 +154,7 @@ class Exporter:
             if not data:
                 self._parse_answers()
                 lost = bool(self._in_flight)
-                self._close()
+                self._disconnect()
                 if lost:
                     raise OSError("connection closed without an answer")
                 return
@@ -184,19 +190,17 @@ class Exporter:
 
     def _fail(self, reason: str) -> None:
         self.dropped += sum(self._in_flight)
-        self._close()
+        self._disconnect()
         self._failures += 1
         self._skip = min(1 << (self._failures - 1), SKIP_MAX)
         if self._failures == 1:
             host, port = self._address
             self._report(f"traces do not reach {host}:{port} ({reason}): the function goes on, export is tried again")
 
-    def _close(self) -> None:
+    def _disconnect(self) -> None:
         if self._socket is not None:
             self._socket.close()
-        self._forget_connection()
-
-    def _forget_connection(self) -> None:
         self._socket = None
         self._answers = b""
         self._in_flight = []
+        self._sent_ms = 0

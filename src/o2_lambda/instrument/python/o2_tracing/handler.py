@@ -46,7 +46,8 @@ class Invocations:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self._cold = True
-        self._bridge: Any | None = None  # of the OpenTelemetry API, once the function has imported it
+        self._bridge: Any | None = None  # of the OpenTelemetry API
+        self._settled = False  # once the function has imported that
 
     def wrap(self, function: Handler) -> Handler:
         """The handler with a span around it: same arguments, result and exceptions."""
@@ -72,9 +73,7 @@ class Invocations:
             if tracer.aside:
                 return None
             trigger = _trigger(event, context, tracer)
-            span = tracer.start(
-                trigger.name or context.function_name, trigger.kind, scope=SCOPE, parent=trigger.parent
-            )
+            span = tracer.start(trigger.name or context.function_name, trigger.kind, scope=SCOPE, parent=trigger.parent)
             self._describe(span, trigger, context)
             tracer.invocation = span
             token = tracer.enter(span)
@@ -112,7 +111,7 @@ class Invocations:
                 self._bridge.leave(invocation.outer)
             tracer.leave(invocation.token)
             if invocation.is_http:
-                _describe_answer(span, result, error)
+                _describe_answer(span, result)
             tracer.end(span, error)
             tracer.invocation = None
             tracer.exporter.flush()
@@ -121,11 +120,16 @@ class Invocations:
 
     def _settle_api(self) -> None:
         """Once the function has imported the OpenTelemetry API: serve it, or stand aside for its own SDK."""
-        if self._bridge is None and not self._tracer.aside and OTEL_API in sys.modules:
+        if self._settled or OTEL_API not in sys.modules:
+            return
+        self._settled = True
+        try:
             from . import bridge
 
             self._bridge = bridge.install(self._tracer)
             self._tracer.aside = self._bridge is None
+        except Exception as problem:  # a version of the API that is too old or too new
+            report(f"spans made with the OpenTelemetry API are not recorded: {problem!r}")
 
 
 class _Invocation:
@@ -145,10 +149,8 @@ def _trigger(event: Any, context: Any, tracer: Tracer) -> triggers.Trigger:
         return triggers.Trigger("other")
 
 
-def _describe_answer(span: Span, result: Any, error: BaseException | None) -> None:
+def _describe_answer(span: Span, result: Any) -> None:
     status = result.get("statusCode") if isinstance(result, dict) else None
-    if error is None and status is None:
-        status = 200  # API Gateway and function URLs answer so for anything else that is returned
     if isinstance(status, str) and status.isdigit():
         status = int(status)
     if isinstance(status, int):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from time import monotonic_ns
@@ -40,6 +41,7 @@ def install(environ: Mapping[str, str]) -> Tracer:
             patches[module_name] = _patch(patch_name, tracer)
     sys.meta_path.insert(0, Finder(patches))
     os.register_at_fork(after_in_child=exporter.after_fork)
+    atexit.register(exporter.close)
     return tracer
 
 

@@ -119,7 +119,10 @@ class Tracer:
             report(f"a span was lost: {problem!r}")
 
     def _ended(self, span: Span) -> None:
-        self.exporter.add(span.scope, protobuf.span(span))
+        try:
+            self.exporter.add(span.scope, protobuf.span(span))
+        except Exception as problem:  # spans of the OpenTelemetry API are ended by the function itself
+            report(f"a span was lost: {problem!r}")
 
 
 def report(line: str) -> None:

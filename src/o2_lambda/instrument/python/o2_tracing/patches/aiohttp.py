@@ -20,9 +20,9 @@ def patch(module, tracer) -> None:
         try:
             response = await plain_request(self, method, str_or_url, **options)
         except BaseException as error:
+            drop_frame(error)
             tracer.leave(token)
             tracer.end(span, error)
-            drop_frame(error)
             raise
         tracer.leave(token)
         answered(span, response.status)

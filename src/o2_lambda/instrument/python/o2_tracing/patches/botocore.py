@@ -29,11 +29,11 @@ def patch(module, tracer) -> None:
         try:
             result = plain_call(self, operation_name, api_params)
         except BaseException as error:
+            drop_frame(error)
             tracer.leave(token)
             if span is not None:
                 _describe_answer(span, getattr(error, "response", None))
             tracer.end(span, error)
-            drop_frame(error)
             raise
         tracer.leave(token)
         if span is not None:

@@ -23,9 +23,9 @@ def patch(module, tracer) -> None:
         try:
             plain_request(self, method, url, body, headers, **options)
         except BaseException as error:
+            drop_frame(error)
             tracer.leave(token)
             tracer.end(span, error)
-            drop_frame(error)
             raise
         tracer.leave(token)
         self.__dict__["_o2_span"] = span
@@ -35,8 +35,8 @@ def patch(module, tracer) -> None:
         try:
             response = plain_getresponse(self)
         except BaseException as error:
-            tracer.end(span, error)
             drop_frame(error)
+            tracer.end(span, error)
             raise
         answered(span, response.status)
         tracer.end(span)

@@ -20,9 +20,9 @@ def patch(module, tracer) -> None:
         try:
             response = plain(self, request)
         except BaseException as error:
+            drop_frame(error)
             tracer.leave(token)
             tracer.end(span, error)
-            drop_frame(error)
             raise
         tracer.leave(token)
         answered(span, response.status_code)
@@ -35,9 +35,9 @@ def patch(module, tracer) -> None:
         try:
             response = await plain_async(self, request)
         except BaseException as error:
+            drop_frame(error)
             tracer.leave(token)
             tracer.end(span, error)
-            drop_frame(error)
             raise
         tracer.leave(token)
         answered(span, response.status_code)
@@ -50,9 +50,7 @@ def patch(module, tracer) -> None:
 def _start(request, tracer):
     try:
         url = request.url
-        span = start_http(
-            tracer, SCOPE, request.method, scheme=url.scheme, host=url.host, port=url.port, url=str(url)
-        )
+        span = start_http(tracer, SCOPE, request.method, scheme=url.scheme, host=url.host, port=url.port, url=str(url))
         if span is not None:
             inject(span.context, tracer.settings.injects, request.headers.setdefault)
     except Exception:

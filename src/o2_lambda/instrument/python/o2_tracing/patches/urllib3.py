@@ -20,9 +20,9 @@ def patch(module, tracer) -> None:
         try:
             response = plain_urlopen(self, method, url, body, headers, *arguments, **options)
         except BaseException as error:
+            drop_frame(error)
             tracer.leave(token)
             tracer.end(span, error)
-            drop_frame(error)
             raise
         tracer.leave(token)
         answered(span, getattr(response, "status", None))

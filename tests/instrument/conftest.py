@@ -1,0 +1,155 @@
+"""Fixtures: functions under the emulator with wrapper, extension and backend, and a server for them to call."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+import o2_lambda
+from o2_lambda.backend import BackendServer
+from o2_lambda.emulator import LambdaConfig, LocalLambda
+from o2_lambda.layer.source import write_extension
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FUNCTIONS = Path(__file__).parent / "functions"
+WRAPPER = Path(o2_lambda.__file__).parent / "instrument" / "otel-instrument"
+
+# Another interpreter for the functions: one with awslambdaric, requests, aiohttp, httpx, boto3, an OpenTelemetry SDK.
+PYTHON = os.environ.get("O2_TEST_PYTHON", sys.executable)
+
+Row = dict[str, Any]
+
+
+def has_module(name: str) -> bool:
+    """Whether the functions' Python can import it."""
+    return subprocess.run([PYTHON, "-c", f"import {name}"], capture_output=True, check=False).returncode == 0
+
+
+class Target:
+    """A server that functions call: answers 200 `{}`, or 404 below /missing, and keeps headers and bodies."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        target = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                target.requests.append((self.path, headers, body))
+                missing = self.path.startswith("/missing")
+                answer = b'{"__type": "com.amazonaws.sqs#QueueDoesNotExist"}' if missing else b"{}"
+                self.send_response(404 if missing else 200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            do_POST = do_GET  # noqa: N815 - the library's name
+
+            def log_message(self, *_arguments: object) -> None:
+                """Nothing on stderr."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def target() -> Iterator[Target]:
+    server = Target()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def backend() -> Iterator[BackendServer]:
+    with BackendServer() as server:
+        yield server
+
+
+class Function:
+    """One function; `traced` is whether the wrapper starts it, `source` replaces the module of its handler."""
+
+    def __init__(
+        self, folder: Path, backend: BackendServer, handler: str, *, traced: bool, source: str, **environment: str
+    ) -> None:
+        task = folder / "task"
+        shutil.copytree(FUNCTIONS, task, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        if source:
+            (task / handler.partition(".")[0]).with_suffix(".py").write_text(source)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        variables = {
+            "O2_ENDPOINT": backend.url,
+            "O2_ORGANIZATION_ID": "default",
+            "O2_AUTHORIZATION_HEADER": backend.authorization_header,
+            "O2_OTLP_PORT": str(port),
+            **({"AWS_LAMBDA_EXEC_WRAPPER": str(WRAPPER)} if traced else {}),
+            **environment,
+        }
+        config = LambdaConfig(
+            [PYTHON, "-m", "awslambdaric"],
+            handler=handler,
+            task_root=task,
+            extensions=[write_extension(folder)],
+            environment=variables,
+            function_name="shop",
+            timeout_ms=30_000,
+            memory_mb=512,
+        )
+        self.running = LocalLambda(config)
+
+    def __enter__(self) -> Self:
+        self.running.__enter__()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.running.__exit__(None, None, None)
+
+    def invoke(self, event: Any = None, **options: Any) -> bytes:
+        """The payload of the answer."""
+        return self.running.invoke(json.dumps(event or {}).encode(), **options).payload
+
+    def lines(self) -> list[str]:
+        """What the function and the wrapper have printed."""
+        return [entry.line for entry in self.running.output if entry.source == "function"]
+
+
+@pytest.fixture
+def start(tmp_path: Path, backend: BackendServer) -> Any:
+    """Builds functions; use them in a with statement."""
+
+    def start(handler: str = "shop.handler", *, traced: bool = True, source: str = "", **environment: str) -> Function:
+        return Function(tmp_path, backend, handler, traced=traced, source=source, **environment)
+
+    return start
+
+
+@pytest.fixture
+def spans(backend: BackendServer) -> Any:
+    """The spans at the backend, by start."""
+
+    def spans() -> list[Row]:
+        return sorted(backend.rows("traces", "default"), key=lambda row: row["start_time"])
+
+    return spans

@@ -1,0 +1,217 @@
+"""Whole functions: real runtime client, wrapper, extension, backend. What arrives, and what the caller notices."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.instrument.conftest import Target, has_module
+
+SERVER, CLIENT, PRODUCER = "2", "3", "4"
+ODD_FUNCTIONS = {
+    "shop.missing": "",
+    "nothing.handler": "",
+    "broken.handler": "import shop_that_is_not_there\n",
+    "badly_written.handler": "def handler(:\n",
+    "failing.handler": "import json\n\ndef load():\n    return json.loads('{')\n\nCONFIG = load()\n",
+    "leaving.handler": "raise SystemExit(3)\n",
+    "shop": "",
+    "no_function.handler": "handler = 7\n",
+}
+
+
+def without_ids(data: Any) -> str:
+    """Request ids, times and addresses in memory differ from run to run, and nothing else may."""
+    text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<id>", str(data))
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z|0x[0-9a-f]+", "<->", text)
+
+
+@pytest.mark.parametrize("action", ["answer", "fail", "chained", "coroutine", "generator", "unmarshallable", "exit"])
+def test_the_caller_gets_the_same_bytes(start: Any, spans: Any, action: str) -> None:
+    """Answers and errors, the function's own lines in the log included."""
+    seen = []
+    for traced in (False, True):
+        with start(traced=traced) as function:
+            seen.append((without_ids(function.invoke({"do": action})), without_ids(function.lines())))
+    assert seen[0] == seen[1]
+    assert len(spans()) == 1
+
+
+@pytest.mark.parametrize("name", ODD_FUNCTIONS)
+def test_a_function_that_does_not_start_fails_the_same_way(start: Any, name: str) -> None:
+    """Import errors, syntax errors, exceptions and exits at import, handlers that do not exist."""
+    seen = []
+    for traced in (False, True):
+        with start(name, traced=traced, source=ODD_FUNCTIONS[name]) as function:
+            init = function.running.init_result
+            payload = function.invoke()
+            seen.append(without_ids((init.status, init.error_type, init.message, payload, function.lines())))
+    assert seen[0] == seen[1]
+    assert "error" in seen[0].lower()
+
+
+def test_the_invocations_span(start: Any, spans: Any) -> None:
+    """One span for each invocation, with what is known of the function, the first one marked as cold."""
+    with start(OTEL_RESOURCE_ATTRIBUTES="deployment.environment=test") as function:
+        function.invoke({"do": "answer"})
+        function.invoke({"do": "fail"})
+    first, second = spans()
+    arn = "arn:aws:lambda:us-east-1:123456789012:function:shop"
+    expected = {
+        "operation_name": "shop", "span_kind": SERVER, "service_name": "shop", "faas_trigger": "other",
+        "faas_coldstart": True, "cloud_resource_id": arn, "cloud_account_id": "123456789012",
+        "service_cloud_region": "us-east-1", "service_faas_max_memory": 512 << 20,
+        "service_deployment_environment": "test", "span_status": "",
+    }  # fmt: skip
+    assert {name: first[name] for name in expected} == expected
+    assert (second["faas_coldstart"], second["span_status"]) == (False, "ERROR")
+    assert second["status_message"] == "no fail"
+    (event,) = json.loads(second["events"])
+    assert event["exception.type"] == "LookupError"
+    assert "in _fail" in event["exception.stacktrace"]
+    assert "o2_tracing" not in event["exception.stacktrace"]
+    assert first["trace_id"] != second["trace_id"]
+
+
+def test_xray_is_a_link_and_no_decision(start: Any, spans: Any) -> None:
+    """Active tracing off means Sampled=0 in the environment; the trace is recorded all the same."""
+    root = "1-5759e988-bd862e3fe1be46a994272793"
+    with start() as function:
+        function.invoke({"do": "answer"}, trace_id=f"Root={root};Parent=53995c3f42cd8ad8;Sampled=0")
+    (span,) = spans()
+    (link,) = json.loads(span["links"])
+    assert link["attributes"] == {"source": "x-ray-env"}
+    assert link["context"]["traceId"] == "5759e988bd862e3fe1be46a994272793"
+    assert span["aws_xray_trace_id"] == root
+    assert span["trace_id"] != "5759e988bd862e3fe1be46a994272793"
+
+
+def test_a_callers_trace_is_continued_or_left_unrecorded(start: Any, spans: Any) -> None:
+    """The parent of an HTTP event, and its wish not to be sampled."""
+    event = {"do": "answer", "status": 503, "requestContext": {"http": {"method": "GET", "path": "/"}}}
+    parent = "00f067aa0ba902b7"
+    with start() as function:
+        function.invoke({**event, "headers": {"traceparent": f"00-{'a' * 32}-{parent}-01"}})
+        function.invoke({**event, "headers": {"traceparent": f"00-{'b' * 32}-{parent}-00"}})
+    (span,) = spans()
+    assert (span["trace_id"], span["reference_parent_span_id"]) == ("a" * 32, parent)
+    assert (span["http_response_status_code"], span["span_status"]) == (503, "ERROR")
+
+
+@pytest.mark.parametrize("action", ["urllib", "requests", "aiohttp", "threads"])
+def test_outgoing_calls_are_children_and_carry_the_context(start: Any, spans: Any, target: Target, action: str) -> None:
+    """One span a request, below the invocation's, known to the server that was called."""
+    with start() as function:
+        function.invoke({"do": action, "url": f"{target.url}/path?sig=secret"})
+    root, *calls = spans()
+    assert len(calls) == len(target.requests) == (2 if action == "threads" else 1)
+    for span, (_path, headers, _body) in zip(calls, target.requests, strict=True):
+        assert headers["traceparent"] == f"00-{root['trace_id']}-{span['span_id']}-01"
+        assert span["reference_parent_span_id"] == root["span_id"]
+        assert (span["span_kind"], span["operation_name"]) == (CLIENT, "GET")
+        assert span["url_full"] == f"{target.url}/path?sig=REDACTED"
+        assert (span["http_response_status_code"], span["server_address"]) == (200, "127.0.0.1")
+        assert span["server_port"] == int(target.url.rpartition(":")[2])
+    if action == "requests":
+        assert target.requests[0][1]["x-own"] == "kept"
+
+
+@pytest.mark.parametrize("action", ["requests_refused", "aws_error"])
+def test_a_failing_call_is_reported_and_looks_the_same(start: Any, spans: Any, target: Target, action: str) -> None:
+    """The exception passes through the patches without a trace of them."""
+    payloads = []
+    for traced in (False, True):
+        with start(traced=traced) as function:
+            payloads.append(without_ids(function.invoke({"do": action, "url": target.url})))
+    assert payloads[0] == payloads[1]
+    root, call = spans()
+    assert call["reference_parent_span_id"] == root["span_id"]
+    assert (root["span_status"], call["span_status"]) == ("ERROR", "ERROR")
+
+
+def test_aws_calls_hand_the_context_on(start: Any, spans: Any, target: Target) -> None:
+    """SQS in a message attribute, EventBridge in its trace header, Lambda in the client context; one span each."""
+    import base64
+
+    keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    with start(**keys) as function:
+        assert function.invoke({"do": "aws", "url": target.url}) == b'"sent"'
+    root, sqs, events, invoke = spans()
+    assert [span["operation_name"] for span in (sqs, events, invoke)] == [
+        "SQS.SendMessage", "EventBridge.PutEvents", "Lambda.Invoke",
+    ]  # fmt: skip
+    assert {span["reference_parent_span_id"] for span in (sqs, events, invoke)} == {root["span_id"]}
+    assert (sqs["span_kind"], events["span_kind"]) == (PRODUCER, CLIENT)
+    assert (sqs["messaging_system"], sqs["messaging_destination_name"]) == ("aws_sqs", "orders")
+    parents = [f"00-{root['trace_id']}-{span['span_id']}-01" for span in (sqs, events, invoke)]
+    (_, _, sent), (_, _, put), (_, headers, _) = target.requests
+    assert json.loads(sent)["MessageAttributes"]["traceparent"]["StringValue"] == parents[0]
+    trace_id = root["trace_id"]
+    expected = f"Root=1-{trace_id[:8]}-{trace_id[8:]};Parent={events['span_id']};Sampled=1"
+    assert json.loads(put)["Entries"][0]["TraceHeader"] == expected
+    context = json.loads(base64.b64decode(headers["x-amz-client-context"]))
+    assert context["custom"]["traceparent"] == parents[2]
+
+
+def test_httpx_sync_and_async(start: Any, spans: Any, target: Target) -> None:
+    """Both transports."""
+    if not has_module("httpx"):
+        pytest.skip("httpx is not installed for the functions' Python")
+    with start() as function:
+        assert function.invoke({"do": "httpx", "url": target.url}) == b"[200, 200]"
+    root, *calls = spans()
+    for span, (_path, headers, _body) in zip(calls, target.requests, strict=True):
+        assert headers["traceparent"] == f"00-{root['trace_id']}-{span['span_id']}-01"
+        assert (span["reference_parent_span_id"], span["http_response_status_code"]) == (root["span_id"], 200)
+
+
+def test_disabled_instrumentations_stay_out(start: Any, spans: Any, target: Target) -> None:
+    """By the names that OpenTelemetry's own instrumentations have."""
+    with start(OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="urllib, aiohttp-client") as function:
+        function.invoke({"do": "urllib", "url": target.url})
+    assert len(spans()) == 1
+    assert "traceparent" not in target.requests[0][1]
+
+
+def test_spans_made_with_the_api_join(start: Any, spans: Any, target: Target) -> None:
+    """They lie between the invocation's span and those of the calls, with events, attributes and exceptions."""
+    with start("with_api.handler") as function:
+        assert function.invoke({"url": target.url}) == b"true"
+    root, price, call, discount = spans()
+    assert [span["operation_name"] for span in (price, call, discount)] == ["price", "GET", "discount"]
+    assert price["reference_parent_span_id"] == root["span_id"]
+    assert call["reference_parent_span_id"] == discount["reference_parent_span_id"] == price["span_id"]
+    assert price["item"] == 7
+    assert json.loads(price["events"])[0]["name"] == "asked"
+    assert discount["span_status"] == "ERROR"
+    assert json.loads(discount["events"])[0]["exception.type"] == "ValueError"
+
+
+def test_an_sdk_of_the_functions_own_has_the_field_to_itself(start: Any, spans: Any) -> None:
+    """Its spans reach the backend through the receiver without any setting; ours do not exist."""
+    with start("with_sdk.handler") as function:
+        assert function.invoke() == b'"done"'
+        function.invoke()
+    assert [span["operation_name"] for span in spans()] == ["own-span", "own-span"]
+
+
+def test_sampling_off_leaves_no_trace(start: Any, spans: Any, target: Target) -> None:
+    """The context goes on all the same, marked as not sampled."""
+    with start(OTEL_TRACES_SAMPLER="always_off") as function:
+        function.invoke({"do": "urllib", "url": target.url})
+    assert spans() == []
+    assert target.requests[0][1]["traceparent"].endswith("-00")
+
+
+def test_without_a_receiver_the_function_works(start: Any, spans: Any) -> None:
+    """A collector that is not there costs one line."""
+    with start(OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9") as function:
+        for _ in range(5):
+            assert json.loads(function.invoke({"do": "answer"}))["statusCode"] == 200
+        lines = [line for line in function.lines() if "o2-lambda" in line]
+    assert len(lines) == 1
+    assert "traces do not reach 127.0.0.1:9 (" in lines[0]
+    assert spans() == []
