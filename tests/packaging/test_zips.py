@@ -21,13 +21,19 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.xdist_group("serial"), pytest.mark.timeout(900)]
 
 ZIP_BYTES_MAX = 4_000_000
-LISTING = [
+CORE = [
     "extensions/o2-lambda-extension",
     "o2/ca/*",
     *(f"o2/licenses/{name}.txt" for name in ("cpython", "mozilla-ca-certificates", "musl", "o2-lambda-extension")),
     *(f"o2/licenses/{name}.txt" for name in ("openssl", "zig-compiler-rt", "zlib")),
     "o2/sbom.spdx.json",
 ]
+TRACING = ["o2/python/boot.py", "o2/python/o2_tracing/*", "o2/python/o2_tracing/patches/*", "otel-instrument"]
+SHORTENED = re.compile(r"^(o2/ca/)[0-9a-f]{8}\.\d$|^(o2/python/o2_tracing/(?:patches/)?)\w+\.py$")
+
+
+def is_core(path: Path) -> bool:
+    return "-core-" in path.name
 
 
 def test_a_zip_holds_exactly_the_files_that_belong_there(zips: list[Path]) -> None:
@@ -36,7 +42,8 @@ def test_a_zip_holds_exactly_the_files_that_belong_there(zips: list[Path]) -> No
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         assert names == sorted(names)
-        assert sorted({re.sub(r"^(o2/ca/)[0-9a-f]{8}\.\d$", r"\1*", name) for name in names}) == LISTING
+        kinds = {SHORTENED.sub(lambda match: f"{match[1] or match[2]}*", name) for name in names}
+        assert sorted(kinds) == sorted(CORE if is_core(path) else CORE + TRACING)
 
 
 def test_only_the_executable_may_be_run_and_all_may_be_read(zips: list[Path]) -> None:
@@ -44,7 +51,8 @@ def test_only_the_executable_may_be_run_and_all_may_be_read(zips: list[Path]) ->
     for path in zips:
         with zipfile.ZipFile(path) as archive:
             modes = {info.filename: info.external_attr >> 16 for info in archive.infolist()}
-        assert modes.pop("extensions/o2-lambda-extension") == 0o100755
+        for name in ("extensions/o2-lambda-extension", *([] if is_core(path) else ["otel-instrument"])):
+            assert modes.pop(name) == 0o100755
         assert set(modes.values()) == {0o100644}
 
 

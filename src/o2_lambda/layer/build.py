@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 VARIANTS = ("full", "core")
 CA_FOLDER = "o2/ca"  # below /opt
+TRACING_FOLDER = "o2"  # below /opt; /opt/python would be on the function's own path
+WRAPPER = "otel-instrument"
+INSTRUMENT = Path(__file__).parents[1] / "instrument"
 
 
 def project_root() -> Path:
@@ -34,10 +37,10 @@ def build(arches: Iterable[str], variants: Iterable[str], target: Path, cache: P
     wanted = list(variants)
     paths = []
     for arch in arches:
-        entries = _entries(builder, arch)
+        core = _entries(builder, arch)
         for variant in wanted:
             path = target / zip_name(arch, variant)
-            write_zip(path, entries)
+            write_zip(path, core | tracing_entries() if variant == "full" else core)
             paths.append(path)
     return paths
 
@@ -45,6 +48,14 @@ def build(arches: Iterable[str], variants: Iterable[str], target: Path, cache: P
 def zip_name(arch: str, variant: str) -> str:
     """The file name under which users find a zip; the full variant has no name of its own."""
     return f"{EXECUTABLE}-{arch}.zip" if variant == "full" else f"{EXECUTABLE}-{variant}-{arch}.zip"
+
+
+def tracing_entries() -> dict[str, Entry]:
+    """The wrapper and what it starts: pure source, the same for both architectures and every Python."""
+    files = {WRAPPER: Entry((INSTRUMENT / WRAPPER).read_bytes(), executable=True)}
+    for path in sorted((INSTRUMENT / "python").rglob("*.py")):
+        files[f"{TRACING_FOLDER}/{path.relative_to(INSTRUMENT).as_posix()}"] = Entry(path.read_bytes())
+    return files
 
 
 def _entries(builder: Builder, arch: str) -> dict[str, Entry]:
