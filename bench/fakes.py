@@ -19,6 +19,9 @@ from typing import IO, Any
 Answer = tuple[int, dict[str, str], bytes]
 
 
+POST_TIMEOUT_S = 30  # an extension that does not answer ends the bench, not the day
+
+
 def read_message(stream: IO[bytes]) -> tuple[str, dict[str, str], bytes] | None:
     """One HTTP message with a Content-Length from a binary stream; None at its end."""
     start = stream.readline()
@@ -140,7 +143,7 @@ class FakeLambda(Server):
         """Sends a telemetry batch as Lambda does and waits for the answer."""
         port, path = self.destination
         if self._post is None:
-            self._post = socket.create_connection(("127.0.0.1", port))
+            self._post = socket.create_connection(("127.0.0.1", port), timeout=POST_TIMEOUT_S)
             self._post.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         head = f"POST {path} HTTP/1.1\r\nHost: sandbox:{port}\r\nContent-Length: {len(body)}\r\n\r\n"
         self._post.sendall(head.encode() + body)

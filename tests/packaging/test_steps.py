@@ -17,6 +17,7 @@ from o2_lambda.layer.certificates import hashed_folder, trusted_roots
 from o2_lambda.layer.freezer import compiled
 from o2_lambda.layer.linking import NATIVE
 from o2_lambda.layer.packing import Entry, sizes, write_zip
+from o2_lambda.layer.process import run
 from o2_lambda.layer.store import Store
 
 if TYPE_CHECKING:
@@ -217,3 +218,13 @@ def test_build_sh_explains_what_it_takes(arguments: list[str], settings: dict[st
     )
     assert done.returncode == status
     assert "BUILD_TARGETS" in done.stdout + done.stderr or "BUILD_RUNTIMES" in done.stderr
+
+
+def test_what_surrounds_a_build_does_not_reach_its_tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`make` around us tells its flags to every make below: CPython's own needs the rules that ours turns off."""
+    monkeypatch.setenv("MAKEFLAGS", "--no-builtin-rules")
+    monkeypatch.setenv("CFLAGS", "-O0")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    log = tmp_path / "log"
+    run(["sh", "-c", 'echo "[$MAKEFLAGS$CFLAGS$HOME$OWN]"'], log=log, env={"OWN": "kept"})
+    assert "[/home/somebodykept]" in log.read_text()

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 NICENESS = 10  # a build leaves the machine usable
 _TAIL_LINES = 15
+# What a make around us, or a user's shell, says to its own compilers.
+_OUTSIDE = frozenset(
+    ("MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKEFILES", "DESTDIR")
+    + ("CC", "CFLAGS", "CPPFLAGS", "CXX", "CXXFLAGS", "LDFLAGS", "LIBS", "CPATH", "LIBRARY_PATH", "AR", "RANLIB")
+)
 _LINE_LENGTH_MAX = 300
 
 
@@ -36,7 +41,7 @@ def run(
             done = subprocess.run(  # noqa: S603 - commands of this package only
                 ["nice", "-n", str(NICENESS), *words],  # noqa: S607 - tools are found through PATH
                 cwd=cwd,
-                env={**os.environ, **(env or {})},
+                env=_environment(env),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
@@ -51,13 +56,18 @@ def run(
         raise LayerError(f"{Path(words[0]).name} failed with status {done.returncode}; the end of {log}:\n{tail}")
 
 
+def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
+    """This process's environment without what would change a build from outside, and `env`."""
+    return {name: value for name, value in os.environ.items() if name not in _OUTSIDE} | dict(env or {})
+
+
 def read(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> str:
     """A tool's standard output. Raises LayerError where it fails."""
     words = [str(word) for word in command]
     try:
         done = subprocess.run(  # noqa: S603 - as above
             words,
-            env={**os.environ, **(env or {})},
+            env=_environment(env),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
