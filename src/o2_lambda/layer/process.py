@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 NICENESS = 10  # a build leaves the machine usable
 _TAIL_LINES = 15
 # What a make around us, or a user's shell, says to its own compilers.
-_OUTSIDE = frozenset(
-    ("MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKEFILES", "DESTDIR")
-    + ("CC", "CFLAGS", "CPPFLAGS", "CXX", "CXXFLAGS", "LDFLAGS", "LIBS", "CPATH", "LIBRARY_PATH", "AR", "RANLIB")
-)
+_OUTSIDE = {
+    *("MAKEFLAGS", "MFLAGS", "GNUMAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKEFILES", "DESTDIR"),
+    *("CC", "CFLAGS", "CPPFLAGS", "CXX", "CXXFLAGS", "LDFLAGS", "LIBS", "CPATH", "LIBRARY_PATH", "AR", "RANLIB"),
+}
 _LINE_LENGTH_MAX = 300
 
 
@@ -57,7 +57,7 @@ def run(
 
 
 def _environment(env: Mapping[str, str] | None) -> dict[str, str]:
-    """This process's environment without what would change a build from outside, and `env`."""
+    """Our own environment without what would change a build from outside, and `env`."""
     return {name: value for name, value in os.environ.items() if name not in _OUTSIDE} | dict(env or {})
 
 
