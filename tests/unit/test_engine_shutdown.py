@@ -202,3 +202,19 @@ def test_nothing_is_sent_or_asked_for_after_the_exit() -> None:
     actions = world.engine.step(world.now(), receiving=False)
     assert (actions.poll_next, actions.exit) == (False, False)
     assert (len(world.requests), world.polls) == (requests, polls)
+
+
+def test_half_a_record_at_the_very_end_is_accounted_for() -> None:
+    """The second half will not come, and there is no time to send the first: the ledger says that it is held."""
+    world = World(silent, O2_FLUSH_STRATEGY="end")
+    world.invoke()
+    world.finish()
+    world.let_go()
+    world.shutdown()
+    world.advance(1500)
+    world.telemetry_raw(f'[{{"time":"{events.TIME}","type":"function","record":"AAA}}]'.encode())
+    before = world.account()["received"]
+    world.advance(2000)
+    assert world.exit_ms is not None
+    assert world.account()["received"] == before + 1
+    assert world.account()["held"] == before + 1

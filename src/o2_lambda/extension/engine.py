@@ -122,8 +122,8 @@ class Engine:
         half_expires_ms = self._splicer.half_expires_ms
         if half_expires_ms is not None and now.ms >= half_expires_ms:
             self._take(self._splicer.expire_half(now.wall_ms * 1000), now)
-            if self._hold is not None:  # the second half carried runtimeDone as well
-                self._function_done(now)
+            # The second half would have carried the rest of its batch, runtimeDone as well: nobody must wait for that.
+            self._function_done(now)
         self._shed(receiving_bytes, now)
         if self.lifecycle.state == "DRAINING":
             self._drain(actions, now, receiving=receiving)
@@ -232,15 +232,17 @@ class Engine:
         is_quiet = now.ms >= quiet_at_ms and not receiving and self._splicer.half_expires_ms is None
         is_sent = self.buffer.is_empty or self.sender.is_hopeless
         if (is_quiet and is_sent) or now.ms >= self._drain_until_ms:
-            self._finish()
+            self._finish(now)
             actions.exit = True
             return
         actions.wake_by(self._drain_until_ms)
         if now.ms < quiet_at_ms:
             actions.wake_by(quiet_at_ms)
 
-    def _finish(self) -> None:
+    def _finish(self, now: Now) -> None:
         self.lifecycle.move("DRAINED")
+        if self._splicer.half_expires_ms is not None:  # so that the ledger knows of it
+            self._take(self._splicer.expire_half(now.wall_ms * 1000), now)
         *_rest, held = self.ledger.totals()
         if held:
             self.lines.add("ERROR", f"Final flush incomplete: {held} items could not be delivered before the deadline")
