@@ -482,6 +482,21 @@ def test_a_request_that_dies_in_a_freeze_is_no_failure_of_the_backend(arena: Are
     assert rig.process.await_end().status == 0
 
 
+def test_a_request_that_hangs_after_a_long_freeze_does_not_block_the_shutdown(arena: Arena) -> None:
+    """Its connection died unheard while the sandbox was frozen: what is held goes on a new one, not after 30 s."""
+    patch = "from o2_lambda.extension import sender\nsender.FREEZE_MS_MAX = -1"
+    rig = arena.rig(patch=patch, O2_FLUSH_STRATEGY="continuous")
+    rig.sink.plan = [lambda _request, _client: None]  # never answered, never closed
+    rig.invocation("a")
+    rig.begin()
+    rig.await_next()
+    rig.sink.await_requests(1)
+    ending = rig.end()
+    assert ending.status == 0
+    assert ending.logs["held"] == 0
+    assert rig.sink.lines() == ["a"]
+
+
 @serial
 def test_a_backlog_is_delivered_at_shutdown(stage: Stage) -> None:
     """SHUTDOWN with everything still held and a backend 50 ms away: all of it arrives, in time."""

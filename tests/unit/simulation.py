@@ -113,6 +113,7 @@ class World:
         self.requests: list[Request] = []
         self.in_flight: Request | None = None
         self.reply_at: tuple[int, Outcome] | None = None
+        self.aborts = 0
         self.lines: list[tuple[str, str]] = []
         self.wake_ms: int | None = None
         self.exit_ms: int | None = None
@@ -237,6 +238,7 @@ class World:
             return
         actions = self.engine.step(self.now(), receiving=self.receiving)
         self.lines += self.engine.lines.take()
+        self.aborts += actions.abort
         if actions.send is not None:
             assert self.in_flight is None, "two requests in flight"
             self.requests.append(actions.send)

@@ -321,6 +321,18 @@ def test_connection_that_died_in_a_freeze_is_no_failure() -> None:
     assert world.account()["held"] == 4
 
 
+@pytest.mark.parametrize(("frozen_ms", "given_up"), [(1000, False), (600_000, True)])
+def test_request_in_flight_over_a_long_freeze_is_given_up(frozen_ms: int, given_up: bool) -> None:
+    """Its answer is not worth its timeout of 30 s; after a short freeze the connection is as good as before."""
+    world = end(silent, O2_FLUSH_BUDGET_MS="50")
+    invocation(world)
+    world.freeze(frozen_ms)
+    world.invoke()
+    assert world.aborts == int(given_up)
+    world.advance(100)
+    assert world.aborts == int(given_up)
+
+
 def test_upstream_that_is_slower_than_the_budget_is_not_waited_for_every_time() -> None:
     """Two budgets spent in vain, then invocations are let go at once; everything is delivered beside them."""
     world = end(lambda _world, request: Reply(stored(request), after_ms=400), O2_FLUSH_BUDGET_MS="300")

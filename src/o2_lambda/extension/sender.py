@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 NOUNS = {"logs": "logs", "traces": "spans", "metrics": "data points", "otlp_logs": "log records"}
 UNAUTHORIZED = (401, 403)
+# A request that was in flight over a freeze of this length (wall-clock time) gets no answer any more: what is held must
+# not wait for its timeout.
+FREEZE_MS_MAX = 20_000
 # Finding one bad item among O2_BATCH_SIZE's largest value takes 17 halvings; more in a row mean that all are refused.
 FRUITLESS_SPLITS_MAX = 20
 REFUSALS_MAX = 3  # at shutdown; in between one may be a passing fault of a gateway
@@ -45,6 +48,7 @@ class Sender:
         self.flush_wanted = False  # once, or until nothing is held: batches that still fill go as well
         self._fruitless = 0  # splits in a row without anything delivered
         self._refusals = 0  # answers in a row that only a person can change
+        self._sent_wall_ms = 0  # when the request in flight set out
         self._flight_events = 0  # how many lifecycle events there had been when the request set out
         self._forgiven_events = 0  # the count at which a failure was put down to a freeze
         self._drain_until_ms: int | None = None
@@ -66,6 +70,9 @@ class Sender:
         `events`: see `answered`.
         """
         if self.in_flight is not None:
+            if events != self._flight_events and now.wall_ms - self._sent_wall_ms > FREEZE_MS_MAX:
+                actions.abort = True
+                self._sent_wall_ms = now.wall_ms
             return
         if self._buffer.is_empty:
             self.flush_wanted = False
@@ -85,6 +92,7 @@ class Sender:
             return
         batch.in_flight = True
         self._flight_events = events
+        self._sent_wall_ms = now.wall_ms
         actions.send = self.in_flight = self._request(batch, now)
 
     def answered(self, outcome: Outcome, now: Now, dice: float, *, events: int, parked: bool) -> None:

@@ -71,9 +71,10 @@ class Outcome:
 class Actions:
     """What to do now, and when to come back at the latest (monotonic ms, None: only on a new fact)."""
 
-    __slots__ = ("exit", "poll_next", "send", "wake_ms")
+    __slots__ = ("abort", "exit", "poll_next", "send", "wake_ms")
 
     def __init__(self) -> None:
+        self.abort = False  # the request in flight: its connection has died in a freeze
         self.send: Request | None = None
         self.poll_next = False
         self.exit = False

@@ -65,6 +65,8 @@ class Shell:
             self._handle(ready, now, dice)
             receiving, receiving_bytes = self._listener.receiving(now)
             actions = engine.step(now, receiving=receiving, receiving_bytes=receiving_bytes)
+            if actions.abort:
+                uplink.abort()
             if actions.send is not None:
                 uplink.submit(actions.send)
             if actions.poll_next:

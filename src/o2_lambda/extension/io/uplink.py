@@ -9,6 +9,7 @@ import _thread
 from _socket import (
     AF_UNSPEC,
     IPPROTO_TCP,
+    SHUT_RDWR,
     SOCK_CLOEXEC,
     SOCK_STREAM,
     TCP_NODELAY,
@@ -94,6 +95,13 @@ class Connection:
             return False
         return False
 
+    def interrupt(self) -> None:
+        """Ends whatever waits on the connection; may be called from another thread."""
+        try:
+            self._sock.shutdown(SHUT_RDWR)
+        except OSError:
+            pass  # it has ended already
+
     def close(self) -> None:
         """Drops the connection; over TLS with a word to the peer, so that its session stays good for resumption."""
         if self.tls is not None:
@@ -117,6 +125,7 @@ class Uplink:
         self._work = _thread.allocate_lock()
         self._work.acquire()
         self._connections: dict[tuple[str, str, int], Connection] = {}
+        self._current: Connection | None = None  # what the request at hand waits for
         self._tls: Context | None = None
 
     def start(self) -> None:
@@ -130,6 +139,12 @@ class Uplink:
     def submit(self, request: Request) -> None:
         """Takes a request; its outcome comes through `collect`."""
         self._put(request, request.url)
+
+    def abort(self) -> None:
+        """Makes the request at hand fail now: the one call that reaches into the thread, and only to its socket."""
+        connection = self._current
+        if connection is not None:
+            connection.interrupt()
 
     def collect(self) -> Outcome | None:
         """The outcome that is ready. Raises whatever bug stopped the thread's work."""
@@ -196,6 +211,7 @@ class Uplink:
 
     def _roundtrip(self, connection: Connection, data: bytes, deadline: float, *, fresh: bool) -> Message | None:
         """The answer, or None where a kept connection turned out to be dead before any byte of an answer."""
+        self._current = connection
         parser = Parser(body_bytes_max=RESPONSE_BYTES_MAX, response=True)
         received = False
         unsent: OSError | None = None
