@@ -50,7 +50,7 @@ config.load, Sender.consider = load, consider
     "continuous_mode_delivers_the_last_invocation": """
 from o2_lambda.extension.engine import Engine
 def drain(self, actions, now, **options):
-    self._finish()
+    self._finish(now)
     actions.exit = True
 Engine._drain = drain
 """,
@@ -92,7 +92,7 @@ Sender._drop = drop
 """,
     "an_outage_costs_nothing_once_it_is_known": """
 from o2_lambda.extension.core.flush import Hold
-Hold.is_over = lambda self, now_ms, *, all_sent, circuit_open: now_ms >= self.until_ms or all_sent
+Hold.is_over = lambda self, now_ms, *, all_sent, in_vain: now_ms >= self.until_ms or all_sent
 """,
     # Buffer
     "the_batch_size_is_honoured": """

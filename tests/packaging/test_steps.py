@@ -224,7 +224,7 @@ def test_what_surrounds_a_build_does_not_reach_its_tools(monkeypatch: pytest.Mon
     """`make` around us tells its flags to every make below: CPython's own needs the rules that ours turns off."""
     monkeypatch.setenv("MAKEFLAGS", "--no-builtin-rules")
     monkeypatch.setenv("CFLAGS", "-O0")
-    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("HOME", "somewhere")
     log = tmp_path / "log"
     run(["sh", "-c", 'echo "[$MAKEFLAGS$CFLAGS$HOME$OWN]"'], log=log, env={"OWN": "kept"})
-    assert "[/home/somebodykept]" in log.read_text()
+    assert "[somewherekept]" in log.read_text()
