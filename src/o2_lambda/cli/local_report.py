@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -82,10 +83,9 @@ class TextReport:
         """Sum up the invocations."""
         if self._results:
             good = sum(result.outcome == "success" for result in self._results)
-            durations = sorted(result.duration_ms for result in self._results)
-            middle = durations[len(durations) // 2]
+            durations = [result.duration_ms for result in self._results]
             billed = sum(result.billed_duration_ms for result in self._results)
-            times = f"median {middle:.1f} ms, longest {durations[-1]:.1f} ms"
+            times = f"median {statistics.median(durations):.1f} ms, longest {max(durations):.1f} ms"
             text = f"{good} of {len(durations)} succeeded; {times}; billed {billed} ms"
             self._line("platform", text, "green" if good == len(durations) else "red")
 
