@@ -88,8 +88,7 @@ def run(name: str) -> None:
 
 def _bind_otlp(boot: Boot) -> None:
     """The OTLP receiver listens before Lambda can start the function. A taken port costs OTLP, nothing else."""
-    text = environ.get(b"O2_OTLP_PORT", b"")
-    port = int(text) if text.isdigit() and int(text) < 65_536 else OTLP_PORT  # noqa: PLR2004 - ports
+    port = _port(b"O2_OTLP_PORT", OTLP_PORT)
     if port == 0:
         return
     try:
@@ -144,8 +143,7 @@ def _refuse_bad_settings(boot: Boot) -> None:
 
 
 def _subscribe_and_poll(boot: Boot) -> None:
-    text = environ.get(b"O2_TELEMETRY_PORT", b"")
-    port = int(text) if text.isdigit() and int(text) < 65_536 else 0  # noqa: PLR2004 - ports
+    port = _port(b"O2_TELEMETRY_PORT", 0)
     host = _telemetry_host() or boot.api.local_host
     for where in (host, port), (host, 0), ("0.0.0.0", 0):  # noqa: S104 - the path token guards the last resort as well
         try:
@@ -179,6 +177,12 @@ def _listen(family: int, host: str, port: int) -> socket:
         listener.close()
         raise
     return listener
+
+
+def _port(name: bytes, default: int) -> int:
+    """A port out of the environment; what is none is told later, by the settings' own check."""
+    text = environ.get(name, b"")
+    return int(text) if text.isdigit() and int(text) < 65_536 else default  # noqa: PLR2004 - ports
 
 
 def _telemetry_host() -> str | None:

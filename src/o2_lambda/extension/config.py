@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from binascii import a2b_base64
 
+from o2_lambda.extension.core.lines import LEVELS
 from o2_lambda.extension.core.url import ConfigError, Url, parse_url, quoted, shown, unquote
-from o2_lambda.extension.settings import LEVELS, SETTINGS
+from o2_lambda.extension.settings import SETTINGS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +69,13 @@ class Config:
         self.otlp_headers: dict[str, str] = {}
         self.function_name = ""
         self.region = ""
+
+    def upstream_url(self, signal: str) -> Url:
+        """Where a signal's requests go."""
+        if signal != "logs":
+            return self.otlp_urls[signal]
+        url = self.endpoint
+        return Url(*url.origin, f"{url.path}/api/{self.organization_id}/{self.stream}/_json", "")
 
     def secrets(self) -> tuple[str, ...]:
         """The texts that must never be printed, in every shape in which a server might repeat them; longest first."""

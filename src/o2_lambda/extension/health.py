@@ -136,7 +136,7 @@ class Ladder:
         batch = OpenBatch(LOGS, 0)
         batch.add(entry.encode(), 1, 0)
         sealed = batch.seal()
-        url = self._url(f"/api/{self._config.organization_id}/{self._config.stream}/_json")
+        url = self._config.upstream_url("logs")
         headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip"), self._authorization()]
         outcome = self._uplink.exchange(Request(sealed, url, headers, self._timeout_ms()))
         if not outcome.status:

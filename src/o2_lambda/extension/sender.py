@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from o2_lambda.extension.core.ledger import Ledger
     from o2_lambda.extension.core.lines import Lines
     from o2_lambda.extension.core.model import Actions, Now, Outcome
-    from o2_lambda.extension.core.url import Url
 
 NOUNS = {"logs": "logs", "traces": "spans", "metrics": "data points", "otlp_logs": "log records"}
 UNAUTHORIZED = (401, 403)
@@ -133,18 +132,10 @@ class Sender:
             text = f"OpenObserve request failed with status {outcome.status}: {ruling.detail}"
             self._lines.add("ERROR", f"{text}; {batch.count} {NOUNS[batch.stream[0]]} dropped")
 
-    def upstream_url(self, signal: str) -> Url:
-        """Where a signal's requests go."""
-        config = self._config
-        if signal != "logs":
-            return config.otlp_urls[signal]
-        url = config.endpoint
-        return type(url)(*url.origin, f"{url.path}/api/{config.organization_id}/{config.stream}/_json", "")
-
     def _request(self, batch: Batch, now: Now) -> Request:
         config = self._config
         signal, content_type = batch.stream
-        url = self.upstream_url(signal)
+        url = config.upstream_url(signal)
         headers = {"content-type": content_type, "content-encoding": "gzip"}
         if url.origin == config.endpoint.origin:  # the credentials are never sent to anybody else's server
             headers["authorization"] = config.authorization_header

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from o2_lambda.extension.core.flush import AUTO, STRATEGIES
+from o2_lambda.extension.core.lines import LEVELS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ LOG_FIELDS = (
     "message",
     "level",
 )
-LEVELS = ("DEBUG", "INFO", "NOTICE", "WARN", "ERROR")
 OTLP_PORT = 4318
 
 

@@ -6,6 +6,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from o2_lambda.extension.core.model import Now
 
+TAG = "[o2-lambda-extension]"  # how a line of our own begins, printed by us and known again when it comes back
+LEVELS = ("DEBUG", "INFO", "NOTICE", "WARN", "ERROR")
+PROGRESS_LEVELS = ("DEBUG", "INFO")  # what sending itself prints: to forward it would never end
 WARNING_INTERVAL_MS = 60_000  # between two equal warnings
 
 

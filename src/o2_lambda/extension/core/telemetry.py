@@ -13,6 +13,7 @@ Rules from the platform (captured from real Lambda):
 from __future__ import annotations
 
 from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, get, members, quote, scanstring, skip_space
+from o2_lambda.extension.core.lines import PROGRESS_LEVELS, TAG
 from o2_lambda.extension.core.timestamps import epoch_us
 
 TYPE_CHECKING = False
@@ -23,11 +24,7 @@ STITCH_TTL_MS = 1000  # [?] how long the second half of a split record may take
 RECORD_BYTES_MAX = 4 * 1024 * 1024  # of a stitched record; Lambda cuts at 1 MiB, so this is several cuts
 RESYNC_EVENTS_MAX = 64  # looked at behind a broken event, to see that they are events
 RECENT_BODIES_MAX = 64  # remembered for telling re-sent batches; Lambda has one batch in flight
-OWN_TAG = "[o2-lambda-extension]"
-_OWN_PROGRESS = (
-    f'"{OWN_TAG} INFO',
-    f'"{OWN_TAG} DEBUG',
-)  # lines that our own sending makes: forwarding them would loop
+_OWN_PROGRESS = tuple(f'"{TAG} {level}' for level in PROGRESS_LEVELS)
 
 _TIME = '{"time":"'
 _FUNCTION = '","type":"function","record":"'

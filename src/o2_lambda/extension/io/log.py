@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from posix import write
 
-TAG = "[o2-lambda-extension]"
-LEVELS = ("DEBUG", "INFO", "NOTICE", "WARN", "ERROR")
+from o2_lambda.extension.core.lines import LEVELS, TAG
+
 LINE_LENGTH_MAX = 8 * 1024
 _STDOUT = 1
 _MASK = "***"

@@ -32,7 +32,6 @@ class Shell:
     """Joins engine, listener, uplink and the Extensions API. `run` returns when it is time to exit."""
 
     def __init__(self, boot: Boot, config: Config) -> None:
-        self._boot = boot
         self._api = boot.api
         now = clock.now()
         self._engine = Engine(config, _sandbox(boot), now)
@@ -55,7 +54,7 @@ class Shell:
         """Serves until the sandbox is shut down."""
         engine, uplink = self._engine, self._uplink
         uplink.start()
-        for url in {url.origin: url for url in map(engine.sender.upstream_url, ("logs", "traces"))}.values():
+        for url in {url.origin: url for url in map(engine.config.upstream_url, ("logs", "traces"))}.values():
             uplink.warm(url)
         timeout_s = 0.0
         while True:
