@@ -62,9 +62,9 @@ ZLIB = Source(
 )
 CERTIFICATES = Source(
     "ca-certificates",
-    "20250419",
-    "ca-certificates_20250419.tar.xz",
-    "33b44ef78653ecd3f0f2f13e5bba6be466be2e7da72182f737912b81798ba5d2",
+    "20250419+deb13u1",
+    "ca-certificates_20250419+deb13u1.tar.xz",
+    "1b2e3d0b90cfc62ac8033d64e18ea4649fbb2a01c937c9ac9d36e762da6b9446",
 )
 ZIG = Compiler(  # musl comes with it, as source
     "ziglang",
