@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from o2_lambda.layer import freezing
 from o2_lambda.layer.build import project_root
-from o2_lambda.layer.certificates import hashed_folder, trusted_roots
+from o2_lambda.layer.certificates import hashed_folder
 from o2_lambda.layer.freezer import compiled
 from o2_lambda.layer.linking import NATIVE
 from o2_lambda.layer.packing import Entry, sizes, write_zip
@@ -25,50 +26,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import CodeType
 
-CERTDATA = """\
-# a comment
-BEGINDATA
-CKA_CLASS CK_OBJECT_CLASS CKO_CERTIFICATE
-CKA_LABEL UTF8 "Good"
-CKA_ISSUER MULTILINE_OCTAL
-\\001
-END
-CKA_SERIAL_NUMBER MULTILINE_OCTAL
-\\002
-END
-CKA_VALUE MULTILINE_OCTAL
-\\101\\102
-\\103
-END
-
-# Trust for Certificate "Good"
-CKA_CLASS CK_OBJECT_CLASS CKO_NSS_TRUST
-CKA_LABEL UTF8 "Good"
-CKA_ISSUER MULTILINE_OCTAL
-\\001
-END
-CKA_SERIAL_NUMBER MULTILINE_OCTAL
-\\002
-END
-CKA_TRUST_SERVER_AUTH CK_TRUST {trust}
-"""
-
-
-@pytest.mark.parametrize(
-    ("trust", "roots"), [("CKT_NSS_TRUSTED_DELEGATOR", [b"ABC"]), ("CKT_NSS_MUST_VERIFY_TRUST", [])]
-)
-def test_only_roots_trusted_for_servers_are_taken(trust: str, roots: list[bytes]) -> None:
-    """Mozilla's list also holds roots for mail alone, and distrusted ones."""
-    assert trusted_roots(CERTDATA.format(trust=trust)) == roots
-
 
 def test_roots_with_the_same_name_are_numbered() -> None:
     """OpenSSL tries `<hash>.0`, `<hash>.1` and so on."""
-    certificate = bytes.fromhex("300d300b0201013000300030003000")  # no name at all
-    text = CERTDATA.format(trust="CKT_NSS_TRUSTED_DELEGATOR")
-    octal = "".join(f"\\{byte:03o}" for byte in certificate)
-    twice = text.replace("\\101\\102\n\\103", octal).replace("BEGINDATA\n", "")
-    files = hashed_folder("\nBEGINDATA\n" + twice + twice)
+    certificate = base64.b64encode(bytes.fromhex("300d300b0201013000300030003000")).decode()  # no name at all
+    pem = f"-----BEGIN CERTIFICATE-----\n{certificate}\n-----END CERTIFICATE-----\n"
+    files = hashed_folder(f"# a comment\n{pem}\n{pem}")
     (name,) = {file.partition(".")[0] for file in files}
     assert sorted(files) == [f"{name}.{number}" for number in range(len(files))]
     assert len(files) > 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import certifi
+
 from o2_lambda.layer import notices
 from o2_lambda.layer.certificates import hashed_folder
-from o2_lambda.layer.inputs import CERTIFICATES
 from o2_lambda.layer.linking import EXECUTABLE, Builder
 from o2_lambda.layer.packing import Entry, write_zip
 from o2_lambda.layer.store import Store
@@ -60,7 +61,6 @@ def tracing_entries() -> dict[str, Entry]:
 
 def _entries(builder: Builder, arch: str) -> dict[str, Entry]:
     executable = builder.executable(TARGETS[arch]).read_bytes()
-    certdata = (builder.inputs.source(CERTIFICATES) / "mozilla/certdata.txt").read_text(encoding="utf-8")
     files = {f"extensions/{EXECUTABLE}": Entry(executable, executable=True)}
-    files |= {f"{CA_FOLDER}/{name}": Entry(pem) for name, pem in hashed_folder(certdata).items()}
+    files |= {f"{CA_FOLDER}/{name}": Entry(pem) for name, pem in hashed_folder(certifi.contents()).items()}
     return files | notices.entries(notices.components(builder.inputs, project_root()), files)

@@ -1,12 +1,13 @@
 """CA certificates as a folder that OpenSSL searches by hash: it reads the one file that a handshake needs, no bundle.
 
-The list is Mozilla's, as Debian carries it: every root that is trusted to vouch for servers.
+The list is Mozilla's, as certifi carries it: every root that is trusted to vouch for servers.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -14,9 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SERVER_TRUST = ("CKA_TRUST_SERVER_AUTH", "CKT_NSS_TRUSTED_DELEGATOR")
-_TRUST_CLASS = "CKO_NSS_TRUST"
-_CERTIFICATE_CLASS = "CKO_CERTIFICATE"
+_PEM = re.compile("-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 _SEQUENCE, _SET, _UTF8_STRING, _VERSION = 0x30, 0x31, 0x0C, 0xA0
 # String types that a name's hash is indifferent to, and how their bytes are read.
@@ -32,11 +31,11 @@ _STRING_ENCODINGS = {
 _HASH_BYTES = 4
 
 
-def hashed_folder(certdata: str) -> dict[str, bytes]:
-    """File name -> PEM of every trusted root in Mozilla's `certdata.txt`, named as OpenSSL looks for it."""
+def hashed_folder(bundle: str) -> dict[str, bytes]:
+    """File name -> PEM of every certificate in a PEM bundle, named as OpenSSL looks for it."""
     files: dict[str, bytes] = {}
     taken: Counter[str] = Counter()
-    for der in sorted(trusted_roots(certdata)):
+    for der in sorted(roots(bundle)):
         name = subject_hash(der)
         body = "\n".join(textwrap.wrap(base64.b64encode(der).decode(), 64))
         files[f"{name}.{taken[name]}"] = f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n".encode()
@@ -44,40 +43,9 @@ def hashed_folder(certdata: str) -> dict[str, bytes]:
     return files
 
 
-def trusted_roots(certdata: str) -> list[bytes]:
-    """The DER of each certificate that Mozilla trusts as a root for servers."""
-    objects = list(_objects(certdata))
-    field, wanted = _SERVER_TRUST
-    trusted = {
-        (o["CKA_ISSUER"], o["CKA_SERIAL_NUMBER"])
-        for o in objects
-        if o["CKA_CLASS"] == _TRUST_CLASS and o[field] == wanted
-    }
-    return [
-        bytes(o["CKA_VALUE"])  # type: ignore[arg-type] # multi-line fields are bytes
-        for o in objects
-        if o["CKA_CLASS"] == _CERTIFICATE_CLASS and (o["CKA_ISSUER"], o["CKA_SERIAL_NUMBER"]) in trusted
-    ]
-
-
-def _objects(certdata: str) -> Iterator[dict[str, str | bytes]]:
-    """The objects of the file; one ends where the next CKA_CLASS begins."""
-    lines = iter(certdata.partition("\nBEGINDATA\n")[2].splitlines())
-    current: dict[str, str | bytes] = {}
-    for line in lines:
-        words = line.split(maxsplit=2)
-        if not words or line.startswith("#"):
-            continue
-        if words[0] == "CKA_CLASS" and current:
-            yield current
-            current = {}
-        if words[1] == "MULTILINE_OCTAL":
-            digits = "".join(iter(lines.__next__, "END")).split("\\")[1:]
-            current[words[0]] = bytes(int(octal, 8) for octal in digits)
-        else:
-            current[words[0]] = words[2] if len(words) > 2 else ""  # noqa: PLR2004 - name, type, value
-    if current:
-        yield current
+def roots(bundle: str) -> list[bytes]:
+    """The DER of each certificate in a PEM bundle."""
+    return [base64.b64decode(match) for match in _PEM.findall(bundle)]
 
 
 def subject_hash(certificate: bytes) -> str:

@@ -60,12 +60,6 @@ ZLIB = Source(
     "60dd315c07f616887caa029408308a018ace66e3d142726a97db164b3b8f69fb",
     ("contrib", "examples", "test"),
 )
-CERTIFICATES = Source(
-    "ca-certificates",
-    "20250419+deb13u1",
-    "ca-certificates_20250419+deb13u1.tar.xz",
-    "1b2e3d0b90cfc62ac8033d64e18ea4649fbb2a01c937c9ac9d36e762da6b9446",
-)
 ZIG = Compiler(  # musl comes with it, as source
     "ziglang",
     "0.15.2",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
+import certifi
+
 from o2_lambda import __version__
-from o2_lambda.layer.inputs import CERTIFICATES, CPYTHON, OPENSSL, ZIG, ZLIB, Inputs
+from o2_lambda.layer.inputs import CPYTHON, OPENSSL, ZIG, ZLIB, Inputs
 from o2_lambda.layer.packing import Entry
 from o2_lambda.layer.store import digest
 
@@ -17,10 +20,10 @@ ROOT = "o2/licenses"
 SBOM = "o2/sbom.spdx.json"
 _CREATED = "1980-01-01T00:00:00Z"  # a date of the build would differ from build to build
 _MPL_NOTICE = """\
-The certificates in /opt/o2/ca are taken from Mozilla's list of trusted roots (certdata.txt, ca-certificates {version}),
+The certificates in /opt/o2/ca are taken from Mozilla's list of trusted roots (cacert.pem of certifi {version}),
 which is subject to the terms of the Mozilla Public License, v. 2.0: https://mozilla.org/MPL/2.0/
-Copyright: Mozilla Contributors. The list in its source form is part of Mozilla's NSS and of Debian's package
-ca-certificates of that version.
+Copyright: Mozilla Contributors. The list in its source form is part of Mozilla's NSS, and of the Python package
+certifi of that version.
 """
 
 
@@ -31,7 +34,7 @@ class Component(NamedTuple):
     version: str
     license: str  # SPDX
     supplier: str
-    sha256: str  # of the archive it comes from; empty for our own code
+    sha256: str  # of the archive or file it comes from; empty for our own code
     text: str  # of its licence
     relation: str = "STATIC_LINK"
 
@@ -39,6 +42,7 @@ class Component(NamedTuple):
 def components(inputs: Inputs, project: Path) -> list[Component]:
     """Everything that the layer holds, our own code first. `project` is the root of the checkout."""
     zig = inputs.zig().parent
+    certifi_version = version("certifi")
     compiler_sha256 = ZIG.sha256[min(ZIG.sha256)]  # the same sources are in each machine's wheel
     return [
         Component("o2-lambda-extension", __version__, "MIT", "o2-lambda contributors", "", _text(project / "LICENSE")),
@@ -77,11 +81,11 @@ def components(inputs: Inputs, project: Path) -> list[Component]:
         Component("zig-compiler-rt", ZIG.version, "MIT", "Zig contributors", compiler_sha256, _text(zig / "LICENSE")),
         Component(
             "mozilla-ca-certificates",
-            CERTIFICATES.version,
+            certifi_version,
             "MPL-2.0",
             "Mozilla Contributors",
-            CERTIFICATES.sha256,
-            _MPL_NOTICE.format(version=CERTIFICATES.version),
+            digest(certifi.contents().encode()),
+            _MPL_NOTICE.format(version=certifi_version),
             "CONTAINS",
         ),
     ]
