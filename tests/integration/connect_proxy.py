@@ -57,7 +57,7 @@ class ForwardProxy(Server):
         head = f"{request.method} {url.path} HTTP/1.1\r\n{''.join(kept)}Connection: close\r\n\r\n"
         with socket.create_connection(address, timeout=PATIENCE_S) as upstream:
             upstream.sendall(head.encode("latin-1") + request.body)
-            # Says that it will close: the next request of a client that did not know might be forwarded and never answered.
+            # Says that it will close: else the next request of the client might be forwarded and never answered.
             client.sendall(upstream.recv(65_536).replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
             _pump(upstream, client)
 
