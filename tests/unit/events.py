@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from o2_lambda.extension.core.model import Outcome
 from o2_lambda.extension.core.telemetry import Parsed, Splicer
 
 INSTANCE_ID = "0123456789abcdef"
@@ -47,6 +48,11 @@ def report(request_id: str = REQUEST_ID, status: str = "success") -> str:
 def payload(*events: str | bytes) -> bytes:
     """A POST's body."""
     return b"[" + b",".join(each if isinstance(each, bytes) else each.encode() for each in events) + b"]"
+
+
+def lost() -> Outcome:
+    """What the uplink tells of a connection that died."""
+    return Outcome(error="connection reset")
 
 
 class Feeder:

@@ -91,6 +91,7 @@ class World:
         *,
         managed: bool = False,
         telemetry: bool = True,
+        snap_start: bool = False,
         dice: float = 0.5,
         settings: Mapping[str, str] | None = None,
         **environ: str,
@@ -106,6 +107,7 @@ class World:
             instance_id=events.INSTANCE_ID,
             managed=managed,
             telemetry=telemetry,
+            snap_start=snap_start,
         )
         self.engine = Engine(self.config, sandbox, self.now())
         self.polls = 1
@@ -114,6 +116,7 @@ class World:
         self.in_flight: Request | None = None
         self.reply_at: tuple[int, Outcome] | None = None
         self.aborts = 0
+        self.restores = 0
         self.lines: list[tuple[str, str]] = []
         self.wake_ms: int | None = None
         self.exit_ms: int | None = None
@@ -239,6 +242,7 @@ class World:
         actions = self.engine.step(self.now(), receiving=self.receiving)
         self.lines += self.engine.lines.take()
         self.aborts += actions.abort
+        self.restores += actions.restored
         if actions.send is not None:
             assert self.in_flight is None, "two requests in flight"
             self.requests.append(actions.send)

@@ -37,6 +37,7 @@ HOSTS_FILE = "/etc/hosts"
 HOSTS_BYTES_MAX = 65_536
 TELEMETRY_HOST = b"sandbox.localdomain"
 _MANAGED = b"lambda-managed-instances"
+_SNAP_START = b"snap-start"
 
 
 class Boot:
@@ -49,6 +50,7 @@ class Boot:
         "name",
         "otlp",
         "registration",
+        "snap_start",
         "subscription",
         "telemetry",
         "telemetry_path",
@@ -58,7 +60,9 @@ class Boot:
     def __init__(self, name: str) -> None:
         self.name = name
         self.api: RuntimeApi
-        self.managed = environ.get(b"AWS_LAMBDA_INITIALIZATION_TYPE") == _MANAGED
+        initialization_type = environ.get(b"AWS_LAMBDA_INITIALIZATION_TYPE")
+        self.managed = initialization_type == _MANAGED
+        self.snap_start = initialization_type == _SNAP_START
         self.otlp: list[socket] = []
         self.telemetry: socket | None = None
         self.token = urandom(TOKEN_BYTES).hex()

@@ -63,9 +63,20 @@ class Engine:
         self._let_go_early = False  # the last hold ended at its deadline, before runtimeDone
         self._left_over = False  # the last hold ended with something unsent: it goes beside the next invocation
         self._events = 0  # lifecycle events so far
+        self._awaits_restore = sandbox.snap_start
+        self._was_restored = False  # until `step` has told it
         self._shutdown_ms: int | None = None  # when SHUTDOWN came
         self._drain_until_ms = 0
         self._telemetry_at_ms = now.ms
+
+    @property
+    def awaits_restore(self) -> bool:
+        """Whether a snapshot may be taken of us, or has been: `spare_id` must be fresh at every turn."""
+        return self._awaits_restore
+
+    def spare_id(self, instance_id: str) -> None:
+        """The instance id to take when this turns out to be a sandbox restored from a snapshot."""
+        self._splicer.spare_id = instance_id
 
     # Facts
 
@@ -92,6 +103,8 @@ class Engine:
         self._telemetry_at_ms = now.ms
         parsed = self._splicer.feed(body, now_ms=now.ms, now_us=now.wall_ms * 1000, connection=connection)
         self._take(parsed, now)
+        if self._awaits_restore:
+            self.sender.flush_wanted = True  # what the snapshot holds, every sandbox restored from it would send
 
     def telemetry_lost(self, reason: str) -> None:
         """A payload that could not be taken in; how many events it held is unknown, it counts as one."""
@@ -119,6 +132,10 @@ class Engine:
     def step(self, now: Now, *, receiving: bool, receiving_bytes: int = 0) -> Actions:
         """What to do now. `receiving`: a listener is in the middle of a body, of which `receiving_bytes` are held."""
         actions = Actions()
+        if self._was_restored:
+            self._was_restored = False
+            actions.restored = True
+            actions.abort = self.sender.in_flight is not None
         half_expires_ms = self._splicer.half_expires_ms
         if half_expires_ms is not None and now.ms >= half_expires_ms:
             self._take(self._splicer.expire_half(now.wall_ms * 1000), now)
@@ -147,6 +164,8 @@ class Engine:
     def _begin_invocation(self, event: Any, deadline_ms: int, now: Now) -> None:
         self.lifecycle.move("INVOKE")
         self.ledger.invocations += 1
+        if self._awaits_restore:  # the event may overtake the telemetry that tells of it
+            self._restore()
         if self._let_go_early and self._done_id != self._request_id:
             self.lines.add(
                 "WARN", "No platform.runtimeDone for the last invocation: sending beside the function instead"
@@ -169,6 +188,13 @@ class Engine:
         self._hold = Hold(started_ms=now.ms, deadline_ms=deadline_ms, budget_ms=self.config.flush_budget_ms)
         if self._done_id == self._request_id:
             self._function_done(now)
+
+    def _restore(self) -> None:
+        self._awaits_restore = False
+        self._was_restored = True
+        self._events += 1  # time stood still: what dies of it is no failure
+        self._splicer.renew()
+        self.lines.add("NOTICE", "Restored from a snapshot: connections are opened anew")
 
     def _function_done(self, now: Now) -> None:
         if self._hold is not None:
@@ -272,6 +298,8 @@ class Engine:
             if self._done_id == self._request_id:
                 self._function_done(now)
             self._waits_for_done = self.sandbox.telemetry and not self.sandbox.managed
+        elif fact.type == telemetry.RESTORE_START and (self._awaits_restore or not self.sandbox.snap_start):
+            self._restore()
         elif fact.type == "platform.report":
             self._reported_id = fact.request_id or self._request_id
         elif fact.type == "platform.logsDropped":

@@ -21,7 +21,7 @@ class Now:
 class Sandbox:
     """What is known of the place where we run. `telemetry` is False where the platform offers none (a local stub)."""
 
-    __slots__ = ("account", "function_name", "function_version", "instance_id", "managed", "telemetry")
+    __slots__ = ("account", "function_name", "function_version", "instance_id", "managed", "snap_start", "telemetry")
 
     def __init__(
         self,
@@ -32,6 +32,7 @@ class Sandbox:
         instance_id: str,
         managed: bool,
         telemetry: bool,
+        snap_start: bool = False,
     ) -> None:
         self.function_name = function_name
         self.function_version = function_version
@@ -39,6 +40,7 @@ class Sandbox:
         self.instance_id = instance_id  # 16 hex digits, new for every process: the first half of every event id
         self.managed = managed
         self.telemetry = telemetry
+        self.snap_start = snap_start  # a snapshot will be taken of us, and many sandboxes restored from it
 
 
 class Request:
@@ -71,10 +73,11 @@ class Outcome:
 class Actions:
     """What to do now, and when to come back at the latest (monotonic ms, None: only on a new fact)."""
 
-    __slots__ = ("abort", "exit", "poll_next", "send", "wake_ms")
+    __slots__ = ("abort", "exit", "poll_next", "restored", "send", "wake_ms")
 
     def __init__(self) -> None:
         self.abort = False  # the request in flight: its connection has died in a freeze
+        self.restored = False  # once: we came out of a snapshot, and what was connected or secret then is to be renewed
         self.send: Request | None = None
         self.poll_next = False
         self.exit = False

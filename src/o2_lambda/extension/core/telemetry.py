@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, get, members, quote, scanstring, skip_space
 from o2_lambda.extension.core.lines import PROGRESS_LEVELS, TAG
+from o2_lambda.extension.core.payload import TIME, TIME_LENGTH, cannot_repeat, is_utf8, readable, starts_events
 from o2_lambda.extension.core.timestamps import epoch_us
 
 TYPE_CHECKING = False
@@ -22,15 +23,12 @@ if TYPE_CHECKING:
 
 STITCH_TTL_MS = 1000  # [?] how long the second half of a split record may take
 RECORD_BYTES_MAX = 4 * 1024 * 1024  # of a stitched record; Lambda cuts at 1 MiB, so this is several cuts
-RESYNC_EVENTS_MAX = 64  # looked at behind a broken event, to see that they are events
 RECENT_BODIES_MAX = 64  # remembered for telling re-sent batches; Lambda has one batch in flight
+RESTORE_START = "platform.restoreStart"
 _OWN_PROGRESS = tuple(f'"{TAG} {level}' for level in PROGRESS_LEVELS)
 
-_TIME = '{"time":"'
 _FUNCTION = '","type":"function","record":"'
 _SPLIT_TAIL = "}]"  # what Lambda appends to the first half of a split record
-_MS_DIGITS_END = 23  # of 2026-01-01T00:00:00.000Z
-_TIME_LENGTH = 24
 
 
 class Fact:
@@ -42,7 +40,7 @@ class Fact:
         self.type = type_
         self.record = record
         request_id = get(record, "requestId")
-        self.request_id: str | None = _readable(request_id) if isinstance(request_id, str) else None
+        self.request_id: str | None = readable(request_id) if isinstance(request_id, str) else None
 
 
 class Parsed:
@@ -78,10 +76,11 @@ class Splicer:
         fields: frozenset[str],
         follow_start: bool = True,
     ) -> None:
-        self._event_id = f',"event_id":"{instance_id}-' if "event_id" in fields else ""
         self._static = static_fields
         self._types = types
         self._fields = fields
+        self.spare_id = ""  # the instance id from `renew` on
+        self._event_id = self._id_prefix(instance_id)
         self._follow_start = follow_start  # False on managed instances, where requests interleave
         self._sequence = 0
         self._request_id: str | None = None
@@ -110,6 +109,14 @@ class Splicer:
         """The sandbox woke up: the second half of a split record gets its time anew."""
         self._half_expires_ms = now_ms + STITCH_TTL_MS
 
+    def renew(self) -> None:
+        """A snapshot was restored: each sandbox that came of it numbers its events under an id of its own."""
+        if self.spare_id:
+            self._event_id = self._id_prefix(self.spare_id)
+
+    def _id_prefix(self, instance_id: str) -> str:
+        return f',"event_id":"{instance_id}-' if "event_id" in self._fields else ""
+
     def begin_invocation(self, request_id: str, trace_id: str | None) -> None:
         """The INVOKE event names the request: used for log lines only where the platform does not."""
         if not self._tells_start and self._follow_start:
@@ -121,7 +128,7 @@ class Splicer:
         parsed = Parsed()
         text = str(body, "latin-1")
         if self._is_resent(text, connection):
-            parsed.exclude("duplicate", max(1, text.count(_TIME)))
+            parsed.exclude("duplicate", max(1, text.count(TIME)))
             return parsed
         index = skip_space(text, 0)
         if text[index : index + 1] != "[":
@@ -131,7 +138,7 @@ class Splicer:
         joined = bool(self._half)
         if joined:
             text, index = self._join_half(parsed, text, index, now_us)
-        checked = not joined and (body.isascii() or _is_utf8(body))
+        checked = not joined and (body.isascii() or is_utf8(body))
         size = len(text)
         while index < size and text[index] != "]":
             end = self._splice_function(parsed, text, index) if checked else 0
@@ -155,9 +162,9 @@ class Splicer:
 
     def _splice_function(self, parsed: Parsed, text: str, start: int) -> int:
         """The usual event, a function's line as a string, in as few steps as can be. 0 where it is anything else."""
-        if not text.startswith(_TIME, start):
+        if not text.startswith(TIME, start):
             return 0
-        time_end = start + len(_TIME) + _TIME_LENGTH
+        time_end = start + len(TIME) + TIME_LENGTH
         if not text.startswith(_FUNCTION, time_end):
             return 0
         record = time_end + len(_FUNCTION) - 1
@@ -165,7 +172,7 @@ class Splicer:
             _, end = scanstring(text, record + 1, True)
             if text[end] != "}":
                 return 0
-            time = text[start + len(_TIME) : time_end]
+            time = text[start + len(TIME) : time_end]
             stamp = self._stamp(time)
         except SCAN_ERRORS:
             return 0
@@ -182,7 +189,7 @@ class Splicer:
             found, end = members(text, start)
         except SCAN_ERRORS:
             return 0
-        if not found or not (checked or _is_utf8(text[start:end].encode("latin-1"))):
+        if not found or not (checked or is_utf8(text[start:end].encode("latin-1"))):
             self._malformed(parsed, text[start:end], now_us)
             return end
         time, type_, record, span = None, None, None, (end, end)
@@ -206,6 +213,8 @@ class Splicer:
     def _platform(self, parsed: Parsed, type_: str, record: Any, stamp: int, rest: str) -> None:
         fact = Fact(type_, record)
         parsed.facts.append(fact)
+        if type_ == RESTORE_START:
+            self.renew()
         is_start = type_ == "platform.start"
         if self._follow_start and (is_start or (type_ == "platform.initStart" and not self._starts)):
             self._tells_start = True  # what is printed during init belongs to no request
@@ -258,23 +267,23 @@ class Splicer:
             lifted += f'"level":{texts["level"]},'
         if request_id is None or request_id == self._request_id:
             return self._middle, lifted
-        return self._middle_for(_readable(request_id), None), lifted
+        return self._middle_for(readable(request_id), None), lifted
 
     def _malformed(self, parsed: Parsed, piece: str, now_us: int) -> None:
         parsed.malformed += 1
         head = f"{self._head(now_us)}{self._middle}"
-        parsed.events.append(f'{head}"type":"malformed","record":{quote(_readable(piece))}}}')
+        parsed.events.append(f'{head}"type":"malformed","record":{quote(readable(piece))}}}')
 
     def _resync(self, parsed: Parsed, text: str, start: int, now_ms: int, now_us: int) -> int:
         """The event at `start` is broken: it alone is given up, or kept where it may be half of a split record."""
-        candidate = text.find("," + _TIME, start + 1)
+        candidate = text.find("," + TIME, start + 1)
         while candidate >= 0:
-            if _starts_events(text, candidate + 1):
+            if starts_events(text, candidate + 1):
                 self._malformed(parsed, text[start:candidate], now_us)
                 return candidate
-            candidate = text.find("," + _TIME, candidate + 1)
+            candidate = text.find("," + TIME, candidate + 1)
         piece = text[start:]
-        is_half = piece.endswith(_SPLIT_TAIL) and piece.startswith(_TIME) and '"record":' in piece
+        is_half = piece.endswith(_SPLIT_TAIL) and piece.startswith(TIME) and '"record":' in piece
         if is_half and len(piece) <= RECORD_BYTES_MAX:
             self._half = piece[: -len(_SPLIT_TAIL)]
             self._half_expires_ms = now_ms + STITCH_TTL_MS
@@ -300,7 +309,7 @@ class Splicer:
         """
         key = (len(text), hash(text))
         for length, digest, seen_on in self._recent:
-            if key == (length, digest) and (connection != seen_on or _cannot_repeat(text)):
+            if key == (length, digest) and (connection != seen_on or cannot_repeat(text)):
                 return True
         self._recent.append((*key, connection))
         if len(self._recent) > RECENT_BODIES_MAX:
@@ -354,44 +363,3 @@ def trace_id_of(header: Any) -> str | None:
         return None
     root = header.partition("Root=1-")[2].partition(";")[0].replace("-", "")
     return root if len(root) == 32 else None  # noqa: PLR2004 - 16 bytes as hex
-
-
-def _starts_events(text: str, index: int) -> bool:
-    """Whether whole events follow from here to the array's end: a record may hold a list of what looks like events."""
-    for _ in range(RESYNC_EVENTS_MAX):
-        try:
-            found, index = members(text, index)
-        except SCAN_ERRORS:
-            return text.startswith(_TIME, index)  # one more that is broken
-        if not any(key == "type" for key, *_rest in found):
-            return False
-        index = skip_space(text, index)
-        if text[index : index + 1] == "]":
-            return skip_space(text, index + 1) == len(text)
-        index = skip_space(text, index + 1)
-    return True
-
-
-def _cannot_repeat(text: str) -> bool:
-    if 'Z","type":"platform.' in text:
-        return True
-    first = text.find(_TIME)
-    last = text.rfind(_TIME)
-    width = len(_TIME) + _TIME_LENGTH
-    return text[first : first + width] != text[last : last + width]
-
-
-def _is_utf8(data: bytes | bytearray) -> bool:
-    try:
-        str(data, "utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _readable(piece: str) -> str:
-    """Latin-1 text of a payload as the text that was meant."""
-    try:
-        return str(piece.encode("latin-1"), "utf-8")
-    except UnicodeError:
-        return piece

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from o2_lambda.extension.core.model import Now
     from o2_lambda.extension.io.listener import Connection
 
+INSTANCE_ID_BYTES = 8
 STALL_CHECK_MS = 1000  # how often stalled clients are looked for while there are clients
 
 
@@ -54,18 +55,22 @@ class Shell:
         """Serves until the sandbox is shut down."""
         engine, uplink = self._engine, self._uplink
         uplink.start()
-        for url in {url.origin: url for url in map(engine.config.upstream_url, ("logs", "traces"))}.values():
-            uplink.warm(url)
+        self._warm()
         timeout_s = 0.0
         while True:
             ready = self._epoll.poll(timeout_s)
             now = clock.now()
             dice = urandom(1)[0] / 256
+            if engine.awaits_restore:
+                engine.spare_id(urandom(INSTANCE_ID_BYTES).hex())
             self._handle(ready, now, dice)
             receiving, receiving_bytes = self._listener.receiving(now)
             actions = engine.step(now, receiving=receiving, receiving_bytes=receiving_bytes)
             if actions.abort:
                 uplink.abort()
+            if actions.restored:
+                uplink.renew()
+                self._warm()
             if actions.send is not None:
                 uplink.submit(actions.send)
             if actions.poll_next:
@@ -77,6 +82,12 @@ class Shell:
             if self._listener.connections:
                 actions.wake_by(now.ms + STALL_CHECK_MS)
             timeout_s = -1.0 if actions.wake_ms is None else max(0.0, (actions.wake_ms - clock.now().ms) / 1000)
+
+    def _warm(self) -> None:
+        """Opens the connections ahead of need."""
+        origins = {url.origin: url for url in map(self._engine.config.upstream_url, ("logs", "traces"))}
+        for url in origins.values():
+            self._uplink.warm(url)
 
     def close(self) -> None:
         """Hangs up on all clients: after a bug nobody would answer them."""
@@ -173,8 +184,9 @@ def _sandbox(boot: Boot) -> Sandbox:
         function_name=get(registration, "functionName") or "",
         function_version=get(registration, "functionVersion") or "",
         account=get(registration, "accountId") or "",
-        instance_id=urandom(8).hex(),
+        instance_id=urandom(INSTANCE_ID_BYTES).hex(),
         managed=boot.managed,
+        snap_start=boot.snap_start,
         telemetry=boot.subscription is not None and boot.subscription.status == 200,  # noqa: PLR2004 - OK
     )
 

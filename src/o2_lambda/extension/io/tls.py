@@ -6,7 +6,7 @@ Imported by the uplink's thread, after the first `/next`.
 from __future__ import annotations
 
 import _ssl
-from posix import environ, stat
+from posix import environ, stat, urandom
 from stat import S_ISDIR
 
 TYPE_CHECKING = False
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Where systems keep their CA certificates: Amazon Linux and RHEL, Debian, Alpine.
 CA_FOLDER = "/opt/o2/ca"  # the layer's own, one file a certificate: loading it costs next to nothing
 CA_FILES = ("/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem")
+SEED_BYTES = 32
 _TLS_1_2 = 0x0303
 _ALPN = b"\x08http/1.1"
 
@@ -51,6 +52,11 @@ class Context:
         """Keeps the session for the next handshake; TLS 1.3 sends it with the first answer, not in the handshake."""
         if tls.session is not None:
             self._sessions[host] = tls.session
+
+    def renew(self) -> None:
+        """After a restore from a snapshot: no session is resumed, and OpenSSL's chance is no longer every copy's."""
+        self._sessions.clear()
+        _ssl.RAND_add(urandom(SEED_BYTES), SEED_BYTES)
 
 
 def is_alive(tls: Any) -> bool:

@@ -127,6 +127,7 @@ class Uplink:
         self._connections: dict[tuple[str, str, int], Connection] = {}
         self._current: Connection | None = None  # what the request at hand waits for
         self._tls: Context | None = None
+        self._renewal = False  # asked for by the loop, done by the thread before its next work
 
     def start(self) -> None:
         """Starts the thread; it ends with the process."""
@@ -135,6 +136,10 @@ class Uplink:
     def warm(self, url: Url) -> None:
         """Opens the connection ahead of need; a failure shows when it is used."""
         self._put(None, url)
+
+    def renew(self) -> None:
+        """The process was restored from a snapshot: connections and TLS sessions are those of another sandbox."""
+        self._renewal = True
 
     def submit(self, request: Request) -> None:
         """Takes a request; its outcome comes through `collect`."""
@@ -166,6 +171,8 @@ class Uplink:
             while self._inbox:
                 request, url = self._inbox.pop(0)
                 try:
+                    if self._renewal:
+                        self._forget_all()
                     if request is None:
                         self._try_warm(url)
                     else:
@@ -255,6 +262,14 @@ class Uplink:
         connection = self._connections.pop(url.origin, None)
         if connection is not None:
             connection.close()
+
+    def _forget_all(self) -> None:
+        self._renewal = False
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+        if self._tls is not None:
+            self._tls.renew()
 
     def _serialize(self, request: Request) -> bytes:
         url = request.url
