@@ -149,7 +149,7 @@ def texts() -> list[tuple[str, str]]:
     found = []
     for directory, folders, names in os.walk(ROOT):
         folders[:] = [name for name in folders if name not in ignored | {".git"}]
-        for path in (Path(directory, name) for name in names):
+        for path in (Path(directory, name) for name in names if name != ".git"):  # a file in a linked worktree
             try:
                 found.append((path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")))
             except UnicodeDecodeError:  # a picture, an archive
