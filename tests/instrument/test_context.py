@@ -144,6 +144,27 @@ def test_traces_go_to_this_machine_only(environ: dict[str, str], address: tuple[
     assert settings.read(environ, pytest.fail).address == address
 
 
+def test_only_the_extension_is_told_of_invocations() -> None:
+    """Not a collector of the user's own, wherever it listens on this machine."""
+    own = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:5000"}
+    assert settings.read({}, pytest.fail).is_extension
+    assert settings.read({**own, "O2_OTLP_PORT": "5000"}, pytest.fail).is_extension
+    assert not settings.read(own, pytest.fail).is_extension
+
+
+def test_instrumentations_are_switched_off_by_name_or_all_at_once() -> None:
+    """As OpenTelemetry's own launcher does it."""
+    some = settings.read({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "Redis, httpx"}, pytest.fail)
+    assert (some.traces("redis"), some.traces("urllib3", "httpx"), some.traces("urllib3")) == (False, False, True)
+    assert not settings.read({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "*"}, pytest.fail).traces("urllib3")
+
+
+def test_lambdas_own_xray_propagator_is_the_xray_one() -> None:
+    """OTEL_PROPAGATORS may name it beside the other; one header is written."""
+    chosen = settings.read({"OTEL_PROPAGATORS": "xray,xray-lambda,tracecontext"}, pytest.fail)
+    assert chosen.injects == ("xray", "tracecontext")
+
+
 def test_limits_follow_the_general_ones() -> None:
     """The specific variable wins, then the general one."""
     environ = {

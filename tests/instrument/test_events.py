@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -126,6 +127,14 @@ def test_sqs_batch_links_to_each_sender() -> None:
     }  # fmt: skip
 
 
+def test_a_notification_in_a_queue_links_to_who_published_it() -> None:
+    """SNS puts the attributes into the body unless delivery is raw; a body that only looks like it is no error."""
+    attributes = {"traceparent": {"Type": "String", "Value": TRACEPARENT}}
+    body = json.dumps({"Type": "Notification", "TopicArn": "arn:x", "MessageAttributes": attributes})
+    found = read({"Records": [sqs(body=body), sqs(body=body[:-1]), sqs(body=f"[{body}]"), sqs(body="plain")]})
+    assert [link.trace_id.hex() for link in found.links] == [TRACE]
+
+
 def test_sqs_of_several_queues() -> None:
     """No single destination."""
     found = read({"Records": [sqs(), sqs(eventSourceARN=QUEUE + "-2")]})
@@ -197,6 +206,16 @@ def test_a_direct_call_continues_the_callers_trace() -> None:
     assert found.parent.span_id.hex() == SPAN
 
 
+@pytest.mark.parametrize("event", [
+    {**HTTP_API, "headers": {"Baggage": "tenant=acme"}},
+    {"headers": {"baggage": "tenant=acme"}},
+])  # fmt: skip
+def test_baggage_may_come_without_a_trace(event: Any) -> None:
+    """The invocation begins a trace and carries the baggage on."""
+    found = read(event)
+    assert (found.parent, found.baggage) == (None, "tenant=acme")
+
+
 KEYS = [
     "Records", "requestContext", "http", "headers", "httpMethod", "eventSource", "Sns", "s3", "detail-type", "bucket",
     "messageAttributes", "attributes", "eventSourceARN", "method", "traceparent", "a", "",
@@ -209,6 +228,41 @@ JSON = st.recursive(
 )
 
 
+INVOKED = SimpleNamespace(
+    client_context=None, function_name="f", aws_request_id="r", invoked_function_arn="arn:aws:lambda:x:1:function:f"
+)
+
+
+@pytest.mark.parametrize(("sampler", "told"), [("always_on", True), ("always_off", False)])
+def test_the_extension_is_told_of_an_invocation_before_the_handler_runs(sampler: str, told: bool) -> None:
+    """Request id and span, where there will be one: an id that leads nowhere would be of no use on log lines."""
+    order: list[Any] = []
+    chosen = settings.read({"OTEL_TRACES_SAMPLER": sampler}, pytest.fail)
+    exporter = Exporter(chosen.address, lambda spans: b"", lambda: 0, pytest.fail)
+    exporter.add = lambda scope, span: None  # type: ignore[method-assign]
+    exporter.announce = lambda *told: order.append(told)  # type: ignore[method-assign]
+    tracer = Tracer(chosen, exporter)
+    invocations = handler.Invocations(tracer)
+    invocations._settled = True
+
+    def function(_event: Any, _context: Any) -> None:
+        assert tracer.invocation is not None
+        order.append((tracer.invocation.context.trace_id, tracer.invocation.context.span_id))
+
+    invocations.wrap(function)({}, INVOKED)
+    (*announced, ran) = order
+    assert announced == ([("r", *ran)] if told else [])
+
+
+@pytest.mark.parametrize(("kind", "cold"), [("on-demand", True), ("provisioned-concurrency", False)])
+def test_an_environment_that_is_kept_ready_is_not_cold(monkeypatch: pytest.MonkeyPatch, kind: str, cold: bool) -> None:
+    """Its first invocation has waited for nothing."""
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", kind)
+    chosen = settings.read({}, pytest.fail)
+    invocations = handler.Invocations(Tracer(chosen, Exporter(chosen.address, lambda _s: b"", lambda: 0, pytest.fail)))
+    assert invocations._cold is cold
+
+
 @given(JSON)
 def test_no_event_keeps_an_invocation_from_its_span(event: Any) -> None:
     """Whatever the event is, there is one span, and the handler gets the event itself."""
@@ -216,11 +270,8 @@ def test_no_event_keeps_an_invocation_from_its_span(event: Any) -> None:
     chosen = settings.read({}, pytest.fail)
     exporter = Exporter(chosen.address, lambda spans: b"", lambda: 0, pytest.fail)
     exporter.add = lambda scope, span: ended.append(span)  # type: ignore[method-assign]
-    context = SimpleNamespace(
-        client_context=None, function_name="f", aws_request_id="r", invoked_function_arn="arn:aws:lambda:x:1:function:f"
-    )
     invocations = handler.Invocations(Tracer(chosen, exporter))
     invocations._settled = True  # other tests have loaded the OpenTelemetry API into this process
-    result = invocations.wrap(lambda given, _context: (given,))(event, context)
+    result = invocations.wrap(lambda given, _context: (given,))(event, INVOKED)
     assert result[0] is event
     assert len(ended) == 1

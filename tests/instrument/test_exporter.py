@@ -233,3 +233,127 @@ def test_a_child_process_starts_anew(scene: Scene) -> None:
     scene.export(b"child")
     assert receive(scene.accept()) == b"one"
     assert receive(scene.accept()) == b"child"
+
+
+REQUEST_ID, TRACE, SPAN = "8476a536-e9f4-11e8-9739-2dfe598c3fcd", b"\x4b" * 16, b"\x0f" * 8
+ACKNOWLEDGED = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.fixture
+def announcing(scene: Scene) -> Scene:
+    """An exporter that talks to the extension."""
+    scene.exporter._announces = True
+    return scene
+
+
+def test_the_extension_is_told_of_an_invocation(announcing: Scene) -> None:
+    """One request on the connection of the exports, which does not wait for its answer."""
+    announcing.exporter.announce(REQUEST_ID, TRACE, SPAN)
+    announcing.export(b"span")
+    connection = announcing.accept()
+    expected = f"{REQUEST_ID} {TRACE.hex()} {SPAN.hex()}"
+    head = "POST /v1/invocation HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: "
+    told = f"{head}{len(expected)}\r\n\r\n{expected}".encode()
+    data = b""
+    while len(data) < len(told):
+        data += connection.recv(len(told) - len(data))
+    assert data == told
+    assert receive(connection) == b"span"
+    answer(connection, announcing.exporter, ACKNOWLEDGED + OK)
+    announcing.exporter._read_answers()
+    assert announcing.exporter._in_flight == []
+    announcing.exporter.announce(REQUEST_ID, TRACE, SPAN)
+    assert receive(connection) == expected.encode()
+
+
+@pytest.mark.parametrize("status", [b"404 Not Found", b"503 Service Unavailable", b"204 No Content"])
+def test_a_receiver_that_does_not_know_invocations_is_told_once(announcing: Scene, status: bytes) -> None:
+    """Its answer is no failure of the exports, and no span is lost by it."""
+    announcing.exporter.announce(REQUEST_ID, TRACE, SPAN)
+    connection = announcing.accept()
+    receive(connection)
+    answer(connection, announcing.exporter, b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+    for span in (b"one", b"two"):
+        announcing.export(span)
+        assert receive(connection) == span
+        announcing.exporter.announce(REQUEST_ID, TRACE, SPAN)
+    assert (announcing.exporter._failures, announcing.exporter.dropped, announcing.lines) == (0, 0, [])
+
+
+def test_where_exports_fail_nothing_is_announced(announcing: Scene) -> None:
+    """Neither does an announcement without an answer count as a lost span."""
+    announcing.exporter.announce(REQUEST_ID, TRACE, SPAN)
+    announcing.accept().close()
+    deadline = time.monotonic() + PATIENCE_S
+    while not announcing.exporter._failures and time.monotonic() < deadline:
+        announcing.exporter.announce(REQUEST_ID, TRACE, SPAN)
+    assert announcing.exporter.dropped == 0
+    assert len(announcing.lines) == 1
+    announcing.exporter.announce(REQUEST_ID, TRACE, SPAN)
+    assert announcing.exporter._socket is None
+
+
+def test_a_foreign_collector_is_not_told(scene: Scene) -> None:
+    """Only the extension knows what to do with it."""
+    scene.exporter.announce(REQUEST_ID, TRACE, SPAN)
+    assert scene.exporter._socket is None
+
+
+def test_after_a_failure_connecting_does_not_wait(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port that swallows connections costs one wait, the first."""
+    limits: list[float] = []
+
+    class Deaf:
+        def __init__(self, *_arguments: object) -> None:
+            pass
+
+        def settimeout(self, limit_s: float) -> None:
+            limits.append(limit_s)
+
+        def connect(self, _address: object) -> None:
+            raise TimeoutError("timed out")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(module._socket, "socket", Deaf)
+    for _ in range(12):
+        scene.export(b"x")
+    assert limits == [module.CONNECT_LIMIT_S, *[module.RECONNECT_LIMIT_S] * 3]
+
+
+def test_after_a_failure_sending_does_not_wait(scene: Scene) -> None:
+    """A probe that does not fit into the socket's buffer has failed at once."""
+    scene.exporter._failures = 1
+    waited: list[float] = []
+    for _ in range(8):
+        scene.exporter.add("scope", b"x" * (module.QUEUE_BYTES_MAX - 1))
+        scene.exporter._skip = 0
+        scene.exporter._in_flight = []
+        before = time.monotonic()
+        scene.exporter.flush()
+        waited.append(time.monotonic() - before)
+    assert scene.exporter._failures > 1
+    assert min(waited) < module.SEND_LIMIT_S
+
+
+def test_what_was_lost_is_told_when_the_receiver_is_back(scene: Scene) -> None:
+    """With the number of spans."""
+    scene.exporter._failures = 1
+    scene.exporter.dropped = 7
+    scene.export(b"probe")
+    connection = scene.accept()
+    receive(connection)
+    answer(connection, scene.exporter)
+    scene.export(b"next")
+    (line,) = scene.lines
+    assert line.startswith("traces reach 127.0.0.1:")
+    assert line.endswith(" again; 7 spans were dropped")
+
+
+def test_the_queues_size_is_exact_whatever_threads_do(scene: Scene) -> None:
+    """A count that another thread's span has upset is right again after the next request."""
+    scene.exporter.add("scope", b"span")
+    scene.exporter._queue_bytes += 1000
+    scene.exporter.flush()
+    assert scene.exporter._queue_bytes == 0

@@ -198,6 +198,63 @@ def test_an_sdk_of_the_functions_own_has_the_field_to_itself(start: Any, spans: 
     assert [span["operation_name"] for span in spans()] == ["own-span", "own-span"]
 
 
+LATE_SDK = """
+from opentelemetry import trace
+
+tracer = trace.get_tracer("shop")
+
+def handler(event, context):
+    if event.get("configure"):
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter()))
+        trace.set_tracer_provider(provider)
+    for name, made in (("early", tracer), ("late", trace.get_tracer("late"))):
+        with made.start_as_current_span(name):
+            pass
+"""
+
+
+def test_an_sdk_that_is_set_up_late_takes_over(start: Any, spans: Any) -> None:
+    """Until then spans of the API are ours; from the next invocation on all are its own, of older tracers too."""
+    with start("late.handler", source=LATE_SDK) as function:
+        for event in ({}, {"configure": True}, {}):
+            assert function.invoke(event) == b"null"
+        assert not [line for line in function.lines() if "verrid" in line]
+    made = [(span["operation_name"], span["service_telemetry_sdk_name"]) for span in spans()]
+    ours, theirs = "o2-lambda", "opentelemetry"
+    assert made == [
+        ("shop", ours), ("early", ours), ("late", ours),
+        ("shop", ours), ("early", ours), ("late", theirs),
+        ("early", theirs), ("late", theirs),
+    ]  # fmt: skip
+
+
+API_BAGGAGE = """
+import urllib.request
+from opentelemetry import baggage, context, trace
+
+def handler(event, _context):
+    seen = dict(baggage.get_all())
+    urllib.request.urlopen(event["url"]).close()
+    token = context.attach(baggage.set_baggage("item", "7"))
+    urllib.request.urlopen(event["url"]).close()
+    context.detach(token)
+    return seen
+"""
+
+
+def test_baggage_is_the_apis_and_travels_on(start: Any, target: Target) -> None:
+    """What came with the event is what the API shows; what the function adds goes out with its calls."""
+    with start("carrying.handler", source=API_BAGGAGE) as function:
+        answer = function.invoke({"url": target.url, "headers": {"baggage": "tenant=acme"}})
+    assert json.loads(answer) == {"tenant": "acme"}
+    assert [headers["baggage"] for _path, headers, _body in target.requests] == ["tenant=acme", "tenant=acme,item=7"]
+
+
 def test_sampling_off_leaves_no_trace(start: Any, spans: Any, target: Target) -> None:
     """The context goes on all the same, marked as not sampled."""
     with start(OTEL_TRACES_SAMPLER="always_off") as function:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from time import time_ns
 
-from opentelemetry import context as api_context  # type: ignore[import-not-found,unused-ignore] # the function's own
+from opentelemetry import baggage as api_baggage  # type: ignore[import-not-found,unused-ignore] # the function's own
+from opentelemetry import context as api_context
 from opentelemetry import trace
 
 from .spans import SpanContext
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from .spans import Span
     from .tracer import Tracer
 
+SUPPRESSIONS = tuple(
+    getattr(api_context, name)
+    for name in ("_SUPPRESS_INSTRUMENTATION_KEY", "_SUPPRESS_HTTP_INSTRUMENTATION_KEY")
+    if hasattr(api_context, name)
+)
 NS_MAX = (1 << 64) - 1
 
 
@@ -34,14 +40,33 @@ def install(tracer: Tracer) -> Provider | None:
     if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return None
     provider = Provider(tracer)
-    trace.set_tracer_provider(provider)
-    tracer.outer = _current
+    if hasattr(trace, "_TRACER_PROVIDER"):
+        trace._TRACER_PROVIDER = provider  # not by the setter, which works once: the function's own may come later
+    else:
+        trace.set_tracer_provider(provider)
+    tracer.outer, tracer.baggage, tracer.suppressed = _current, _baggage, _suppressed
     return provider
 
 
 def _current() -> Span | None:
     span = trace.get_current_span()
     return span.inner if isinstance(span, ApiSpan) else None
+
+
+def _suppressed() -> bool:
+    """As exporters do it, whose own requests are none of the function's."""
+    return any(api_context.get_value(key) for key in SUPPRESSIONS)
+
+
+def _baggage() -> str | None:
+    if not isinstance(trace.get_current_span(), ApiSpan):
+        return None
+    headers: dict[str, str] = {}
+    if api_baggage.get_all():
+        from opentelemetry.baggage.propagation import W3CBaggagePropagator  # loads `re` and `urllib`
+
+        W3CBaggagePropagator().inject(headers)
+    return headers.get("baggage", "")
 
 
 class Provider(trace.TracerProvider):  # type: ignore[misc,unused-ignore]
@@ -62,9 +87,18 @@ class Provider(trace.TracerProvider):  # type: ignore[misc,unused-ignore]
     def shutdown(self) -> None:
         """Nothing to do: the function goes on being traced."""
 
+    def in_place(self) -> bool:
+        """Whether the function has not set a provider of its own by now."""
+        return trace.get_tracer_provider() is self
+
     def enter(self, span: Span) -> Any:
-        """Makes the invocation's span the API's current one; the answer is for `leave`."""
-        return api_context.attach(trace.set_span_in_context(ApiSpan(span, self._tracer)))
+        """Makes the invocation's span and baggage the API's current ones; the answer is for `leave`."""
+        context = trace.set_span_in_context(ApiSpan(span, self._tracer))
+        if span.context.baggage:
+            from opentelemetry.baggage.propagation import W3CBaggagePropagator
+
+            context = W3CBaggagePropagator().extract({"baggage": span.context.baggage}, context)
+        return api_context.attach(context)
 
     def leave(self, token: Any) -> None:
         """Undoes `enter`."""
@@ -90,6 +124,8 @@ class ApiTracer(trace.Tracer):  # type: ignore[misc,unused-ignore]
         set_status_on_exception: bool = True,  # noqa: ARG002, FBT001, FBT002 - the API's signature
     ) -> trace.Span:
         """Starts a span below the one in `context`, or below the current one."""
+        if self._tracer.aside:  # a tracer that was handed out before the function set a provider of its own
+            return trace.get_tracer(self._scope).start_span(name, context, kind, attributes, links, start_time)
         span = self._tracer.start(
             str(name),
             kind.value + 1,  # OTLP counts from 1

@@ -2,7 +2,10 @@
 
 A request is written and not waited for; its answer is read, if it is there, before the next one. When the receiver
 cannot be reached, refuses or does not answer, exports are skipped: once, then 2, 4 … times, while the spans wait in a
-bounded queue. The first attempt after that is a small one.
+bounded queue. The first attempt after that is a small one, and waits for next to nothing.
+
+The extension is also told which invocation a trace belongs to, so that it can mark the log lines. A receiver that does
+not understand this is told once.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
     Queued = tuple[str, bytes]  # scope, encoded span
 
 CONNECT_LIMIT_S = 0.25  # loopback answers in microseconds, or the machine is starved
-SEND_LIMIT_S = 0.1  # only a receiver that has stopped reading fills the socket's buffer
+RECONNECT_LIMIT_S = 0.0005  # after a failure: who has waited once shall not wait again
+SEND_LIMIT_S = 0.1  # only a receiver that has stopped reading fills the socket's buffer; after a failure not at all
 QUEUE_SPANS_MAX = 2048  # the SDKs' default
 QUEUE_BYTES_MAX = 1 << 20  # of the function's own memory
 BATCH_SPANS_MAX = 512  # the SDKs' default; a queue this long is sent at once
@@ -25,6 +29,8 @@ PROBE_SPANS_MAX = 32  # the attempt that may fail again encodes little
 UNANSWERED_MAX = 8  # requests without an answer, before the receiver counts as hung
 PROBE_LIMIT_MS = 1000  # the time to answer a probe
 SKIP_MAX = 256
+ANNOUNCE_PATH = "/v1/invocation"
+ANNOUNCEMENT = -1  # in the list of what is in flight: no spans, and nothing is lost without an answer
 ANSWER_BYTES_MAX = 16 * 1024  # of answers not parsed yet; one is some 100 bytes
 READ_BYTES = 4096
 
@@ -38,12 +44,13 @@ class Exporter:
         encode: Callable[[list[Queued]], bytes],
         clock_ms: Callable[[], int],
         report: Callable[[str], None],
+        *,
+        announces: bool = False,
     ) -> None:
         host, port, path = address
         self._address = (host, port)
-        self._head = (
-            f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/x-protobuf\r\nContent-Length: "
-        ).encode()
+        self._head = _head(path, f"{host}:{port}", "application/x-protobuf")
+        self._announces = announces
         self._encode = encode
         self._clock_ms = clock_ms
         self._report = report
@@ -53,7 +60,7 @@ class Exporter:
         self.dropped = 0
         self._socket: _socket.socket | None = None
         self._answers = b""
-        self._in_flight: list[int] = []  # spans in each request that has no answer, in order
+        self._in_flight: list[int] = []  # spans in each request that has no answer, in order; or ANNOUNCEMENT
         self._sent_ms = 0
         self._failures = 0  # in a row
         self._skip = 0
@@ -77,6 +84,20 @@ class Exporter:
                 self._skip -= 1
             else:
                 self._flush()
+        finally:
+            self._lock.release()
+
+    def announce(self, request_id: str, trace_id: bytes, span_id: bytes) -> None:
+        """Tells the extension the trace of the invocation that begins, while exports work."""
+        if not self._announces or self._failures or not self._lock.acquire(False):  # noqa: FBT003 - a C function
+            return
+        try:
+            self._read_answers()
+            if len(self._in_flight) < UNANSWERED_MAX:
+                body = f"{request_id} {trace_id.hex()} {span_id.hex()}".encode("ascii", "replace")
+                self._request(_head(ANNOUNCE_PATH, "localhost", "text/plain"), body, ANNOUNCEMENT)
+        except OSError as error:
+            self._fail(str(error))
         finally:
             self._lock.release()
 
@@ -110,19 +131,26 @@ class Exporter:
             self._fail(str(error))
 
     def _send(self, count: int) -> None:
-        connection = self._socket or self._connect()
+        if self._socket is None:
+            self._connect()
         batch = self._queue[:count]
         body = self._encode(batch)
         del self._queue[: len(batch)]
-        self._queue_bytes -= sum(len(span) for _scope, span in batch)
+        self._queue_bytes = sum([len(span) for _scope, span in self._queue])  # exact, whatever other threads have added
+        self._request(self._head, body, len(batch))
+
+    def _request(self, head: bytes, body: bytes, spans: int) -> None:
+        connection = self._socket or self._connect()
         self._sent_ms = self._clock_ms()
-        self._in_flight.append(len(batch))
-        request = self._head + b"%d\r\n\r\n" % len(body) + body
+        self._in_flight.append(spans)
+        request = head + b"%d\r\n\r\n" % len(body) + body
         try:
             sent = connection.send(request, _socket.MSG_NOSIGNAL)  # the function may have changed SIGPIPE
         except BlockingIOError:
             sent = 0
         if sent < len(request):
+            if self._failures:
+                raise OSError("it does not read")
             connection.settimeout(SEND_LIMIT_S)
             connection.sendall(request[sent:], _socket.MSG_NOSIGNAL)
             connection.settimeout(0)
@@ -130,7 +158,7 @@ class Exporter:
     def _connect(self) -> _socket.socket:
         connection = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         try:
-            connection.settimeout(CONNECT_LIMIT_S)
+            connection.settimeout(RECONNECT_LIMIT_S if self._failures else CONNECT_LIMIT_S)
             connection.connect(self._address)
             connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
             connection.settimeout(0)
@@ -181,21 +209,29 @@ class Exporter:
 
     def _answered(self, status: bytes) -> None:
         spans = self._in_flight.pop(0) if self._in_flight else 0
+        if spans == ANNOUNCEMENT:
+            self._announces = status == b"200"
+            return
         if status[:1] == b"2":
-            self._failures = 0
+            if self._failures:
+                self._failures = 0
+                self._report(f"traces reach {self._place()} again; {self.dropped} spans were dropped")
             return
         self.dropped += spans
         if status in {b"429", b"503"} or status[:1] == b"5":
             raise OSError(f"status {status.decode('latin-1')}")
 
     def _fail(self, reason: str) -> None:
-        self.dropped += sum(self._in_flight)
+        self.dropped += sum([spans for spans in self._in_flight if spans != ANNOUNCEMENT])
         self._disconnect()
         self._failures += 1
         self._skip = min(1 << (self._failures - 1), SKIP_MAX)
         if self._failures == 1:
-            host, port = self._address
-            self._report(f"traces do not reach {host}:{port} ({reason}): the function goes on, export is tried again")
+            self._report(f"traces do not reach {self._place()} ({reason}): the function goes on, export is tried again")
+
+    def _place(self) -> str:
+        host, port = self._address
+        return f"{host}:{port}"
 
     def _disconnect(self) -> None:
         if self._socket is not None:
@@ -204,3 +240,8 @@ class Exporter:
         self._answers = b""
         self._in_flight = []
         self._sent_ms = 0
+
+
+def _head(path: str, host: str, content_type: str) -> bytes:
+    """The head of a request, up to the number of its body's bytes."""
+    return f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {content_type}\r\nContent-Length: ".encode()

@@ -45,7 +45,8 @@ class Invocations:
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        self._cold = True
+        # An environment that is kept ready has started for nobody's invocation.
+        self._cold = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "provisioned-concurrency"
         self._bridge: Any | None = None  # of the OpenTelemetry API
         self._settled = False  # once the function has imported that
 
@@ -74,7 +75,10 @@ class Invocations:
                 return None
             trigger = _trigger(event, context, tracer)
             span = tracer.start(trigger.name or context.function_name, trigger.kind, scope=SCOPE, parent=trigger.parent)
+            span.context.baggage = trigger.baggage
             self._describe(span, trigger, context)
+            if span.context.sampled:
+                tracer.exporter.announce(context.aws_request_id, span.context.trace_id, span.context.span_id)
             tracer.invocation = span
             token = tracer.enter(span)
             outer = self._bridge.enter(span) if self._bridge is not None else None
@@ -121,6 +125,8 @@ class Invocations:
     def _settle_api(self) -> None:
         """Once the function has imported the OpenTelemetry API: serve it, or stand aside for its own SDK."""
         if self._settled or OTEL_API not in sys.modules:
+            if self._bridge is not None and not self._bridge.in_place():
+                self._tracer.aside, self._bridge = True, None
             return
         self._settled = True
         try:

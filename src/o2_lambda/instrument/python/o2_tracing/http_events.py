@@ -33,8 +33,14 @@ def read(event: dict[str, Any], asked: dict[str, Any], propagators: tuple[str, .
         attributes["http.request.method_original"] = method
         method = "HTTP"
     route = attributes.get("http.route")
-    parent = propagation.extract(propagation.pick(headers), propagators)
-    return Trigger("http", name=f"{method} {route}" if route else method, attributes=attributes, parent=parent)
+    picked = propagation.pick(headers)
+    return Trigger(
+        "http",
+        name=f"{method} {route}" if route else method,
+        attributes=attributes,
+        parent=propagation.extract(picked, propagators),
+        baggage=propagation.baggage(picked, propagators),
+    )
 
 
 def _version_2(event: dict[str, Any], asked: dict[str, Any], call: dict[str, Any]) -> dict[str, Any]:

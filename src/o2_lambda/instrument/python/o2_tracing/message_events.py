@@ -52,6 +52,19 @@ def _linked(attributes: Any, value_key: str, propagators: tuple[str, ...]) -> Sp
     return propagation.extract(propagation.pick(plain), propagators)
 
 
+def _linked_notification(body: Any, propagators: tuple[str, ...]) -> SpanContext | None:
+    """The sender's context in a notification of SNS that a queue has delivered, as JSON in the message's body."""
+    if not isinstance(body, str) or '"MessageAttributes"' not in body or '"TopicArn"' not in body:
+        return None
+    import json  # the runtime client has imported it
+
+    try:
+        message = json.loads(body)
+    except ValueError:  # RecursionError is the caller's to catch, as for any odd event
+        return None
+    return _linked(message.get("MessageAttributes"), "Value", propagators) if isinstance(message, dict) else None
+
+
 def _sqs(records: list[dict[str, Any]], propagators: tuple[str, ...]) -> Trigger:
     attributes = _batch("aws_sqs", [_last(record.get("eventSourceARN")) for record in records], len(records))
     if len(records) == 1:
@@ -59,6 +72,7 @@ def _sqs(records: list[dict[str, Any]], propagators: tuple[str, ...]) -> Trigger
     links = []
     for record in records:
         link = _linked(record.get("messageAttributes"), "stringValue", propagators)
+        link = link or _linked_notification(record.get("body"), propagators)
         xray = (record.get("attributes") or {}).get("AWSTraceHeader")
         links.append(link or (propagation.parse_xray(xray) if isinstance(xray, str) else None))
     found = [link for link in links if link is not None]

@@ -38,10 +38,14 @@ def extract(headers: Mapping[str, str], propagators: tuple[str, ...]) -> SpanCon
         reader = _READERS.get(name)
         context = reader(headers) if reader else None
         if context is not None:
-            if "baggage" in propagators:
-                context.baggage = _clean(headers.get("baggage", ""), BAGGAGE_CHARS_MAX)
+            context.baggage = baggage(headers, propagators)
             return context
     return None
+
+
+def baggage(headers: Mapping[str, str], propagators: tuple[str, ...]) -> str:
+    """The baggage in `headers`, which may come without a trace."""
+    return _clean(headers.get("baggage", ""), BAGGAGE_CHARS_MAX) if "baggage" in propagators else ""
 
 
 def inject(context: SpanContext, propagators: tuple[str, ...], put: Callable[[str, str], None]) -> None:

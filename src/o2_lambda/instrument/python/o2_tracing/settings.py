@@ -22,13 +22,19 @@ PATH = "/v1/traces"
 PROPAGATORS_READ = ("tracecontext", "baggage", "b3", "xray")
 PROPAGATORS_WRITTEN = ("tracecontext", "baggage")
 PROPAGATORS = frozenset({"tracecontext", "baggage", "b3", "b3multi", "xray"})
+ALIASES = {"xray-lambda": "xray"}  # its own source, `_X_AMZN_TRACE_ID`, is a link here and never a parent
+ALL = "*"  # of the instrumentations
 COUNT_DEFAULT = 128
 
 
 class Settings:
-    """What the environment asks for. `address` is (host, port, path) of the OTLP receiver, always on this machine."""
+    """What the environment asks for.
 
-    __slots__ = ("address", "disabled", "extracts", "injects", "limits", "sampler")
+    `address` is (host, port, path) of the OTLP receiver, always on this machine; `is_extension` tells whether it is the
+    extension's and not a collector of the user's own.
+    """
+
+    __slots__ = ("address", "disabled", "extracts", "injects", "is_extension", "limits", "sampler")
 
     def __init__(
         self,
@@ -38,20 +44,31 @@ class Settings:
         injects: tuple[str, ...],
         limits: Limits,
         sampler: Sampler,
+        *,
+        is_extension: bool,
     ) -> None:
         self.address = address
+        self.is_extension = is_extension
         self.disabled = disabled
         self.extracts = extracts
         self.injects = injects
         self.limits = limits
         self.sampler = sampler
 
+    def traces(self, *names: str) -> bool:
+        """Whether the instrumentation that has these names is wanted."""
+        return self.disabled.isdisjoint(names) and ALL not in self.disabled
+
 
 def read(environ: Mapping[str, str], report: Report) -> Settings:
     """Reads all settings; `report` gets one line for each bad value."""
     extracts, injects = _propagators(environ, report)
     disabled = frozenset(_names(environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "")))
-    return Settings(_address(environ), disabled, extracts, injects, _limits(environ, report), _sampler(environ, report))
+    address = _address(environ)
+    return Settings(
+        address, disabled, extracts, injects, _limits(environ, report), _sampler(environ, report),
+        is_extension=address == _extension(environ),
+    )  # fmt: skip
 
 
 def _names(value: str) -> tuple[str, ...]:
@@ -68,7 +85,8 @@ def _sampler(environ: Mapping[str, str], report: Report) -> Sampler:
 
 
 def _propagators(environ: Mapping[str, str], report: Report) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    named = _names(environ.get("OTEL_PROPAGATORS", ""))
+    aliases = [ALIASES.get(name, name) for name in _names(environ.get("OTEL_PROPAGATORS", ""))]
+    named = tuple(dict.fromkeys(aliases))
     if not named:
         return PROPAGATORS_READ, PROPAGATORS_WRITTEN
     known = tuple(name for name in named if name in PROPAGATORS)
@@ -86,6 +104,10 @@ def _address(environ: Mapping[str, str]) -> tuple[str, int, str]:
         if scheme == "http" and host in LOCAL_NAMES and port.isdigit():
             whole = slash + folder if not path else (slash + folder).rstrip("/") + path
             return LOCAL_HOST, int(port), whole or "/"
+    return _extension(environ)
+
+
+def _extension(environ: Mapping[str, str]) -> tuple[str, int, str]:
     port = environ.get("O2_OTLP_PORT", "").strip()
     return LOCAL_HOST, int(port) if port.isdigit() else RECEIVER_PORT, PATH
 

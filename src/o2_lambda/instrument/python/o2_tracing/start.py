@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Callable
 
 RUNTIME_CLIENT = "awslambdaric.bootstrap"
+LAMBDA_NAMES = ("aws-lambda", "aws_lambda")
 # Module -> the patch of o2_tracing.patches, and the names that OTEL_PYTHON_DISABLED_INSTRUMENTATIONS knows it by.
 PATCHES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("http.client", "http_client", ("http.client", "urllib")),
@@ -33,11 +34,16 @@ NANOSECONDS_PER_MS = 1_000_000
 def install(environ: Mapping[str, str]) -> Tracer:
     """Hooks the runtime client, so that its handler is traced, and the clients the function may use."""
     chosen = settings.read(environ, report)
-    exporter = Exporter(chosen.address, _encoder(environ), lambda: monotonic_ns() // NANOSECONDS_PER_MS, report)
+    exporter = Exporter(
+        chosen.address, _encoder(environ), lambda: monotonic_ns() // NANOSECONDS_PER_MS, report,
+        announces=False,
+    )  # fmt: skip
     tracer = Tracer(chosen, exporter)
+    if not chosen.traces(*LAMBDA_NAMES):  # every other span lies below the invocation's
+        return tracer
     patches = {RUNTIME_CLIENT: lambda module: handler.patch(module, tracer)}
     for module_name, patch_name, names in PATCHES:
-        if chosen.disabled.isdisjoint(names):
+        if chosen.traces(*names):
             patches[module_name] = _patch(patch_name, tracer)
     sys.meta_path.insert(0, Finder(patches))
     os.register_at_fork(after_in_child=exporter.after_fork)

@@ -35,6 +35,8 @@ class Tracer:
         self.invocation: Span | None = None
         self.aside = False  # the function has an OpenTelemetry SDK of its own
         self.outer: Callable[[], Span | None] | None = None  # the current span of the OpenTelemetry API
+        self.suppressed: Callable[[], bool] | None = None  # whether the API's context forbids spans of libraries
+        self.baggage: Callable[[], str | None] | None = None  # what the API's context holds; None: no context of ours
         self._current: ContextVar[Span | None] = ContextVar("o2_span", default=None)
 
     def current(self) -> Span | None:
@@ -71,10 +73,13 @@ class Tracer:
     def start_client(self, name: str, *, scope: str) -> Span | None:
         """Starts the span of an outgoing call; None outside of an invocation and below a span that covers it."""
         parent = self.current()
-        if parent is None or parent.covers:
+        if parent is None or parent.covers or (self.suppressed is not None and self.suppressed()):
             return None
         span = self.start(name, CLIENT, scope=scope, parent=parent.context)
         span.covers = True
+        baggage = self.baggage() if self.baggage is not None else None
+        if baggage is not None:
+            span.context.baggage = baggage
         return span
 
     def enter(self, span: Span | None) -> Token[Span | None] | None:

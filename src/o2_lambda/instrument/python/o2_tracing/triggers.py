@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Trigger:
     """How the invocation's span is to be made. `name` "" stands for the function's own."""
 
-    __slots__ = ("attributes", "is_http", "kind", "links", "name", "parent")
+    __slots__ = ("attributes", "baggage", "is_http", "kind", "links", "name", "parent")
 
     def __init__(
         self,
@@ -30,12 +30,14 @@ class Trigger:
         attributes: dict[str, Any] | None = None,
         parent: SpanContext | None = None,
         links: list[SpanContext] | None = None,
+        baggage: str = "",
     ) -> None:
         self.kind = kind
         self.name = name
         self.attributes = {"faas.trigger": trigger, **(attributes or {})}
         self.parent = parent
         self.links = links or []
+        self.baggage = parent.baggage if parent is not None else baggage
         self.is_http = trigger == "http"
 
 
@@ -54,14 +56,17 @@ def read(event: Any, context: Any, propagators: tuple[str, ...]) -> Trigger:
             found = message_events.read(event, records, propagators)
             if found is not None:
                 return found
-    return Trigger("other", parent=_caller(event, context, propagators))
+    return _direct(event, context, propagators)
 
 
-def _caller(event: Any, context: Any, propagators: tuple[str, ...]) -> SpanContext | None:
+def _direct(event: Any, context: Any, propagators: tuple[str, ...]) -> Trigger:
     """Another function that invoked this one hands its context over in the client context; others in headers."""
     custom = getattr(getattr(context, "client_context", None), "custom", None)
-    for headers in (custom, event.get("headers") if isinstance(event, dict) else None):
-        found = propagation.extract(propagation.pick(headers), propagators)
-        if found is not None:
-            return found
-    return None
+    baggage = ""
+    for source in (custom, event.get("headers") if isinstance(event, dict) else None):
+        headers = propagation.pick(source)
+        parent = propagation.extract(headers, propagators)
+        if parent is not None:
+            return Trigger("other", parent=parent)
+        baggage = baggage or propagation.baggage(headers, propagators)
+    return Trigger("other", baggage=baggage)

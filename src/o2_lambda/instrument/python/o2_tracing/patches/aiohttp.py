@@ -22,6 +22,7 @@ def patch(module, tracer) -> None:
         except BaseException as error:
             drop_frame(error)
             tracer.leave(token)
+            answered(span, getattr(error, "status", None))  # of a session with raise_for_status
             tracer.end(span, error)
             raise
         tracer.leave(token)

@@ -1,6 +1,7 @@
 """Trace context in what is sent through AWS: SQS and SNS message attributes, Lambda's client context, EventBridge.
 
-Nothing of the caller's is changed: what gets the context is copied. A message that has no room is sent without.
+Nothing of the caller's is changed: what gets the context is copied. A message that has no room is sent without, and
+the trace comes before its state and baggage.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ def with_context(service, operation, parameters, context, tracer):
         return _with_attributes(parameters, pairs)
     if key == ("Lambda", "Invoke"):
         return _with_client_context(parameters, pairs)
+    if key == ("SFN", "StartExecution"):
+        return {"traceHeader": format_xray(context), **parameters}
     if key == ("EventBridge", "PutEvents"):
         header = format_xray(context)  # the one place that leaves the event itself alone
         entries = [{"TraceHeader": header, **entry} for entry in parameters["Entries"]]
@@ -62,10 +65,12 @@ def with_context(service, operation, parameters, context, tracer):
 
 def _with_attributes(message, pairs):
     attributes = message.get("MessageAttributes") or {}
-    added = {name: {"DataType": "String", "StringValue": value} for name, value in pairs if name not in attributes}
-    if not added or len(attributes) + len(added) > ATTRIBUTES_MAX:
+    room = max(0, ATTRIBUTES_MAX - len(attributes))
+    added = [(name, value) for name, value in pairs if name not in attributes][:room]
+    if not added:
         return message
-    return {**message, "MessageAttributes": {**attributes, **added}}
+    context = {name: {"DataType": "String", "StringValue": value} for name, value in added}
+    return {**message, "MessageAttributes": {**attributes, **context}}
 
 
 def _with_client_context(parameters, pairs):
