@@ -61,7 +61,7 @@ def _panel(axes: Axes, found: dict[str, list[Figures]], key: str, colour: dict[s
         offsets = [row + 0.28 * ((index * 0.618) % 1 - 0.5) for index in range(len(measured))]
         axes.scatter(measured, offsets, s=7, alpha=0.4, color=colour[name], linewidths=0)
         axes.plot([middle, middle], [row - 0.32, row + 0.32], color=colour[name], linewidth=2)
-        axes.annotate(f"{middle:.2f}", (middle, row - 0.36), ha="center", va="bottom", color=colour[name])
+        axes.annotate(f"{middle:.2f}", (middle, row - 0.36), ha="left", va="bottom", color=colour[name])
     axes.set_yticks(range(len(shown)), [name for name, _ in shown])
     axes.set_ylim(len(shown) - 0.4, -0.75)
     # What a busy machine does to single runs would squeeze everything else into a corner.

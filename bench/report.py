@@ -24,20 +24,23 @@ def print_scenario(scenario: str, about: str, found: dict[str, list[Figures]]) -
     if not names:
         return
     print(f"\n{scenario}: {about}  ({min(len(found[name]) for name in names)} runs)")
-    print(f"  {'':<22}" + "".join(f"{name:>34}" for name in names))
+    print(" " * 22 + "".join(f"{name:>30}" for name in names))
     for figure in dict.fromkeys(figure for name in names for figure in found[name][0]):
-        cells = []
-        first = None
-        for name in names:
-            measured = values(found[name], figure)
-            if not measured:
-                cells.append(f"{'-':>34}")
-                continue
-            middle = statistics.median(measured)
-            ratio = "" if not first else f" x{middle / first:.2f}"
-            first = middle if first is None else first
-            cells.append(f"{f'{middle:.2f} ({min(measured):.2f} to {max(measured):.2f}){ratio}':>34}")
-        print(f"  {figure:<22}" + "".join(cells))
+        measured = [values(found[name], figure) for name in names]
+        base = statistics.median(measured[0]) if measured[0] else 0.0
+        print(f"  {figure:<20}" + "".join(f"{_cell(each, base, first=not i):>30}" for i, each in enumerate(measured)))
+
+
+def _cell(measured: list[float], base: float, *, first: bool) -> str:
+    if not measured:
+        return "-"
+    middle = statistics.median(measured)
+    ratio = "" if first or not base else f" x{middle / base:.2f}"
+    return f"{_text(middle)} ({_text(min(measured))}..{_text(max(measured))}){ratio}"
+
+
+def _text(value: float) -> str:
+    return f"{value:.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.2f}"
 
 
 def write_json(path: Path, header: dict[str, object], results: Results) -> None:
