@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from o2_lambda.extension.core.telemetry import RECENT_BODIES_MAX
+from o2_lambda.extension.core.resent import RECENT_BODIES_MAX
 from tests.unit.events import Feeder, event, line, payload, start, texts
 
 LATER = "2026-01-01T00:00:00.001Z"

@@ -5,16 +5,17 @@ Times come in as `Now`, chance as `dice` (uniform in [0, 1)); lines to print com
 
 from __future__ import annotations
 
-from o2_lambda.extension.core import flush, otlp, telemetry
+from o2_lambda.extension.core import flush, otlp
 from o2_lambda.extension.core.batch import LOGS
 from o2_lambda.extension.core.buffer import Buffer
+from o2_lambda.extension.core.correlate import trace_id_of
 from o2_lambda.extension.core.flush import Hold, Patience, RateGauge
 from o2_lambda.extension.core.jsonscan import get, quote
 from o2_lambda.extension.core.ledger import Ledger
 from o2_lambda.extension.core.lifecycle import Lifecycle
 from o2_lambda.extension.core.lines import Lines
 from o2_lambda.extension.core.model import Actions
-from o2_lambda.extension.core.telemetry import Splicer
+from o2_lambda.extension.core.telemetry import RESTORE_START, Splicer
 from o2_lambda.extension.sender import Sender
 
 TYPE_CHECKING = False
@@ -124,6 +125,10 @@ class Engine:
         self.buffer.add(stream, items, count, now_ms=now.ms)  # type: ignore[arg-type] # a Stream is a plain tuple at run time
         return 200
 
+    def correlate(self, message: bytes) -> None:
+        """A tracer says which trace an invocation belongs to. Raises ValueError for what is no such message."""
+        self._splicer.correlate(message)
+
     def answered(self, outcome: Outcome, now: Now, dice: float) -> None:
         """The request in flight has come to its end."""
         parked = self.lifecycle.state == "PARKED"
@@ -178,7 +183,7 @@ class Engine:
         if request_id == self._request_id:
             self._done_id = ""  # retried under the same id: the runtimeDone that was seen is not this one's
         self._request_id = request_id
-        self._splicer.begin_invocation(self._request_id, telemetry.trace_id_of(get(event, "tracing", "value")))
+        self._splicer.begin_invocation(self._request_id, trace_id_of(get(event, "tracing", "value")))
         strategy = self.config.flush_strategy
         if strategy == flush.AUTO:
             strategy = self._rate.strategy(now.ms)
@@ -298,7 +303,7 @@ class Engine:
             if self._done_id == self._request_id:
                 self._function_done(now)
             self._waits_for_done = self.sandbox.telemetry and not self.sandbox.managed
-        elif fact.type == telemetry.RESTORE_START and (self._awaits_restore or not self.sandbox.snap_start):
+        elif fact.type == RESTORE_START and (self._awaits_restore or not self.sandbox.snap_start):
             self._restore()
         elif fact.type == "platform.report":
             self._reported_id = fact.request_id or self._request_id

@@ -20,6 +20,7 @@ LOG_FIELDS = (
     "env",
     "cold_start",
     "trace_id",
+    "span_id",
     "message",
     "level",
 )

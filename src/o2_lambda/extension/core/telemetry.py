@@ -6,15 +6,16 @@ encodes back to the bytes that came in.
 
 Rules from the platform (captured from real Lambda):
 - events of one sandbox come in order, and `platform.start` opens an invocation;
-- a record over `maxBytes` is cut over two POSTs: the first ends in a literal `}]`, the second repeats the envelope;
-- a batch that was not answered with 2xx is sent again with the same bytes, on a new connection.
+- a record over `maxBytes` is cut over two POSTs: the first ends in a literal `}]`, the second repeats the envelope.
 """
 
 from __future__ import annotations
 
+from o2_lambda.extension.core.correlate import Spans, trace_id_of
 from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, get, members, quote, scanstring, skip_space
 from o2_lambda.extension.core.lines import PROGRESS_LEVELS, TAG
-from o2_lambda.extension.core.payload import TIME, TIME_LENGTH, cannot_repeat, is_utf8, readable, starts_events
+from o2_lambda.extension.core.payload import TIME, TIME_LENGTH, is_utf8, readable, starts_events
+from o2_lambda.extension.core.resent import Recent
 from o2_lambda.extension.core.timestamps import epoch_us
 
 TYPE_CHECKING = False
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 STITCH_TTL_MS = 1000  # [?] how long the second half of a split record may take
 RECORD_BYTES_MAX = 4 * 1024 * 1024  # of a stitched record; Lambda cuts at 1 MiB, so this is several cuts
-RECENT_BODIES_MAX = 64  # remembered for telling re-sent batches; Lambda has one batch in flight
 RESTORE_START = "platform.restoreStart"
 _OWN_PROGRESS = tuple(f'"{TAG} {level}' for level in PROGRESS_LEVELS)
 
@@ -90,7 +90,8 @@ class Splicer:
         self._middle = ""
         self._time: str | None = None  # the last event's time as text, and the stamp it got
         self._time_us = 0
-        self._recent: list[tuple[int, int, int]] = []
+        self._recent = Recent()
+        self._spans = Spans()
         self._half = ""  # a split event's text so far, without the tail that Lambda appended
         self._half_expires_ms = 0
         self._rebuild_middle()
@@ -123,11 +124,16 @@ class Splicer:
             self._request_id, self._trace_id = request_id, trace_id
             self._rebuild_middle()
 
+    def correlate(self, message: bytes) -> None:
+        """A tracer's message: the lines of its invocation carry its ids. Raises ValueError for what is none."""
+        if self._spans.remember(message) == self._request_id:
+            self._rebuild_middle()
+
     def feed(self, body: bytes | bytearray, *, now_ms: int, now_us: int, connection: int) -> Parsed:
         """Splices a payload. Never raises on bad input: what cannot be understood is forwarded as a string record."""
         parsed = Parsed()
         text = str(body, "latin-1")
-        if self._is_resent(text, connection):
+        if self._recent.is_resent(text, connection):
             parsed.exclude("duplicate", max(1, text.count(TIME)))
             return parsed
         index = skip_space(text, 0)
@@ -300,22 +306,6 @@ class Splicer:
         self._malformed(parsed, half, now_us)
         return text, index
 
-    def _is_resent(self, text: str, connection: int) -> bool:
-        """Whether these very bytes were taken before.
-
-        Lambda re-sends on a new connection, as the one that failed is gone. Equal bytes on the same connection are a
-        burst of equal lines within one millisecond, unless they hold what cannot come twice: a platform event, or two
-        times in a row that would have to run backwards.
-        """
-        key = (len(text), hash(text))
-        for length, digest, seen_on in self._recent:
-            if key == (length, digest) and (connection != seen_on or cannot_repeat(text)):
-                return True
-        self._recent.append((*key, connection))
-        if len(self._recent) > RECENT_BODIES_MAX:
-            del self._recent[0]
-        return False
-
     def _head(self, stamp: int) -> str:
         self._sequence += 1
         if self._event_id:
@@ -345,21 +335,15 @@ class Splicer:
         parts = [""]
         if request_id is not None:
             parts.append(f'"requestId":{quote(request_id)}')
+        span = self._spans.of(request_id)
+        if span is not None:
+            trace_id = span[0]
         if trace_id is not None and "trace_id" in self._fields:
             parts.append(f'"trace_id":{quote(trace_id)}')
+        if span is not None and "span_id" in self._fields:
+            parts.append(f'"span_id":"{span[1]}"')
         if self._static:
             parts.append(self._static)
         if "cold_start" in self._fields and self._follow_start:
             parts.append('"cold_start":' + ("true" if self._starts <= 1 else "false"))
         return ",".join(parts) + ","
-
-
-def trace_id_of(header: Any) -> str | None:
-    """The W3C trace id (32 hex digits) of a sampled X-Ray header `Root=1-5759e988-bd86…;Parent=…;Sampled=1`, else None.
-
-    With active tracing off the header says `Sampled=0` and its trace exists nowhere: it would only mislead.
-    """
-    if not isinstance(header, str) or "Sampled=1" not in header:
-        return None
-    root = header.partition("Root=1-")[2].partition(";")[0].replace("-", "")
-    return root if len(root) == 32 else None  # noqa: PLR2004 - 16 bytes as hex

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from _socket import SHUT_WR
 
-from o2_lambda.extension.core import otlp
+from o2_lambda.extension.core import correlate, otlp
 from o2_lambda.extension.core.http1 import HttpError, Parser
 from o2_lambda.extension.core.jsonscan import quote
 from o2_lambda.extension.core.otlp import JSON, PROTOBUF, OtlpError
@@ -68,7 +68,7 @@ class Connection:
         self.closing = False
         self.hanging_up = False  # refused: what still comes is discarded until the client has read the answer
         self.discarded = 0
-        self.content_type = ""  # of the request at hand
+        self.content_type = ""  # of the request that came last: what a refusal is written in
         self.out = b""
         self.parser: Parser
 
@@ -138,14 +138,19 @@ class Listener:
         for message in messages:
             if not message.keep_alive:
                 connection.closing = True
-            if connection.is_telemetry:
-                # Answer first: Lambda waits for it, and nothing that is wrong with the content is its fault.
-                self._answer(connection, 200, b"", "")
-                self._engine.telemetry(message.body, connection.number, now)
-            else:
-                self._export(connection, message, now)
+            self._take(connection, message, now)
         if connection.parser.error is not None:
             self._refuse(connection, connection.parser.error)
+
+    def _take(self, connection: Connection, message: Message, now: Now) -> None:
+        if connection.is_telemetry:
+            # Answer first: Lambda waits for it, and nothing that is wrong with the content is its fault.
+            self._answer(connection, 200, b"", "")
+            self._engine.telemetry(message.body, connection.number, now)
+        elif _path(message) == correlate.PATH:
+            self._correlate(connection, message)
+        else:
+            self._export(connection, message, now)
 
     def writable(self, connection: Connection) -> None:
         """Sends what is left of an answer."""
@@ -191,11 +196,13 @@ class Listener:
 
     def _admit_otlp(self, connection: Connection, message: Message) -> None:
         connection.content_type = _content_type(message)
-        path = message.start[1].partition(b"?")[0].decode("latin-1")
-        if path not in otlp.SIGNALS:
+        path = _path(message)
+        if path not in otlp.SIGNALS and path != correlate.PATH:
             raise HttpError(404, f"unknown path; the receiver takes {', '.join(otlp.SIGNALS)}")
         if message.start[0] != b"POST":
             raise HttpError(405, "use POST")
+        if path == correlate.PATH:
+            return
         if connection.content_type not in (PROTOBUF, JSON):
             raise HttpError(415, f"Content-Type must be {PROTOBUF} or {JSON}")
         if (message.header(b"content-encoding") or b"identity").lower() not in (b"gzip", b"identity"):
@@ -204,9 +211,17 @@ class Listener:
             connection.out += b"HTTP/1.1 100 Continue\r\n\r\n"
             self.writable(connection)
 
+    def _correlate(self, connection: Connection, message: Message) -> None:
+        try:
+            self._engine.correlate(bytes(message.body))
+        except ValueError as error:
+            self._answer(connection, 400, f"{error}\n".encode(), "text/plain")
+        else:
+            self._answer(connection, 200, b"", "")
+
     def _export(self, connection: Connection, message: Message, now: Now) -> None:
-        content_type = connection.content_type
-        signal = otlp.SIGNALS[message.start[1].partition(b"?")[0].decode("latin-1")]
+        content_type = _content_type(message)  # `connection.content_type` may be of the request behind it
+        signal = otlp.SIGNALS[_path(message)]
         try:
             body = bytes(message.body)
             if (message.header(b"content-encoding") or b"").lower() == b"gzip":
@@ -254,6 +269,10 @@ class Listener:
         head = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
         connection.out += head.encode("latin-1") + body
         self.writable(connection)
+
+
+def _path(message: Message) -> str:
+    return message.start[1].partition(b"?")[0].decode("latin-1")
 
 
 def _content_type(message: Message) -> str:
