@@ -112,7 +112,8 @@ def test_a_missing_setting(arena: Arena, name: str, value: None) -> None:
     """One line names it, exit status 2."""
     result = run(arena, "--health-check", **{name: value})
     assert result.returncode == USAGE
-    assert result.stderr == f"Configuration error: {name} environment variable is required\n"
+    assert result.stderr.startswith(f"Configuration error: {name} environment variable is required")
+    assert result.stderr.count("\n") == 1
     assert result.stdout == ""
 
 

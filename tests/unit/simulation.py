@@ -120,6 +120,7 @@ class World:
         self.lines: list[tuple[str, str]] = []
         self.wake_ms: int | None = None
         self.exit_ms: int | None = None
+        self.passive = ""
         self.deadline_ms = 0
         self.done_ms: int | None = None
         self.hold_ms: list[int] = []  # of each invocation: from runtimeDone to our `/next`
@@ -255,8 +256,9 @@ class World:
             self.polls += 1
             if self.done_ms is not None:
                 self.hold_ms.append(self.ms - self.done_ms)
-        if actions.exit:
+        if actions.exit or actions.passive:
             self.exit_ms = self.ms
+            self.passive = actions.passive
         self.wake_ms = actions.wake_ms
         self._check()
 
@@ -269,9 +271,8 @@ class World:
             assert account.held() == engine.buffer.items_held(signal), f"{signal} do not add up"
             assert min(account.received, account.delivered, account.held()) >= 0
         flying = 0
-        if self.in_flight is not None:
+        if self.in_flight is not None and self.in_flight.batch is not None:
             assert self.in_flight.batch in engine.buffer._sealed, "what is in flight was taken out"
-            assert self.in_flight.batch is not None
             flying = len(self.in_flight.batch.body)
         bound = engine.buffer.bytes_max + flying + SEAL_BYTES_MAX
         assert engine.buffer.bytes_held + engine._splicer.half_bytes <= bound, "the buffer exceeds its bound"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from binascii import a2b_base64
-
 from o2_lambda.extension.core.lines import LEVELS
-from o2_lambda.extension.core.url import ConfigError, Url, parse_url, quoted, shown, unquote
+from o2_lambda.extension.core.masking import shapes
+from o2_lambda.extension.core.url import ConfigError, Url, parse_url, shown, unquote
 from o2_lambda.extension.settings import SETTINGS
 
 TYPE_CHECKING = False
@@ -13,9 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from o2_lambda.extension.core.aws import Access
+    from o2_lambda.extension.core.secret import Reference
     from o2_lambda.extension.settings import Setting
 
-SECRET_LENGTH_MIN = 4  # what is shorter would mask half of every line
 LOCAL_HOSTS = ("localhost", "localhost.", "::1", "::", "0.0.0.0", "sandbox", "sandbox.localdomain")  # noqa: S104 - told apart, not bound
 
 
@@ -38,6 +38,7 @@ class Config:
     """The checked settings. Build it with `load`; every setting is an attribute in lower case without `O2_`."""
 
     authorization_header: str
+    authorization_secret: str
     batch_size: int
     ca_cert: str
     endpoint: Url
@@ -56,6 +57,7 @@ class Config:
     otlp_port: int
     proxy: Url | None
     request_timeout_ms: int
+    secret_failure: str
     service: str
     stream: str
     strict: bool
@@ -64,6 +66,8 @@ class Config:
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
+        self.secret: Reference | None = None  # what O2_AUTHORIZATION_SECRET names
+        self.aws: Access | None = None  # only where a secret is to be fetched
         self.otlp_urls: dict[str, Url] = {}  # signal -> where its export requests go
         self.otlp_named: frozenset[str] = frozenset()  # the signals whose URL the user gave, with these headers
         self.otlp_headers: dict[str, str] = {}
@@ -82,12 +86,9 @@ class Config:
         values = {self.authorization_header, *self.otlp_headers.values()} - {self.otlp_headers.get("stream-name")}
         if self.proxy is not None:
             values |= {self.proxy.userinfo, unquote(self.proxy.userinfo)}
-        for value in tuple(values):
-            token = value.partition(" ")[2].strip()
-            values |= {token, _decoded(token)}
-        values |= {value.partition(":")[2] for value in tuple(values)}
-        values |= {quoted(value) for value in tuple(values)}
-        return tuple(sorted((value for value in values if len(value) >= SECRET_LENGTH_MIN), key=len, reverse=True))
+        if self.aws is not None:
+            values |= self.aws.secrets()
+        return shapes(values)
 
 
 def load(environ: Mapping[str, str]) -> Config:
@@ -111,6 +112,7 @@ def load(environ: Mapping[str, str]) -> Config:
     if isinstance(config.endpoint, str):
         config.endpoint = parse_url("O2_ENDPOINT", config.endpoint)
     config.proxy = config.proxy or None
+    _find_credentials(config, environ)
     _check(config)
     _find_otlp_upstream(config, environ)
     return config
@@ -147,11 +149,30 @@ def _integer(setting: Setting, raw: str) -> int:
     return int(raw)
 
 
-def _check(config: Config) -> None:
-    """Rules over several settings."""
+def _find_credentials(config: Config, environ: Mapping[str, str]) -> None:
+    """Either the header itself or the secret that holds it."""
+    if config.authorization_secret:
+        if config.authorization_header:
+            raise ConfigError("O2_AUTHORIZATION_HEADER and O2_AUTHORIZATION_SECRET exclude each other; set one of them")
+        from o2_lambda.extension.core.aws import Access  # noqa: PLC0415 - only for who names a secret
+        from o2_lambda.extension.core.secret import Reference  # noqa: PLC0415 - as above
+
+        config.secret = Reference("O2_AUTHORIZATION_SECRET", config.authorization_secret)
+        config.aws = Access(environ)
+        for endpoint in config.aws.endpoints.values():
+            if endpoint is not None and endpoint.scheme == "http":
+                config.warnings.append(f"AWS_ENDPOINT_URL {endpoint} is not encrypted: the secret travels in the clear")
+                break
+        return
+    if not config.authorization_header:
+        raise ConfigError("O2_AUTHORIZATION_HEADER environment variable is required, or O2_AUTHORIZATION_SECRET")
     scheme, _, credential = config.authorization_header.partition(" ")
     if scheme not in ("Basic", "Bearer") or not credential.strip():
         raise ConfigError("O2_AUTHORIZATION_HEADER must be 'Basic <base64 of user:secret>'; it has another form")
+
+
+def _check(config: Config) -> None:
+    """Rules over several settings."""
     for name, value in (("O2_ORGANIZATION_ID", config.organization_id), ("O2_STREAM", config.stream)):
         if not _is_segment(value):
             raise ConfigError(f"{name} must be letters, digits and . _ - : only, got {shown(value)}")
@@ -232,14 +253,6 @@ def _is_segment(value: str) -> bool:
 
 def _is_header_value(value: str) -> bool:
     return value.isascii() and value.isprintable()
-
-
-def _decoded(token: str) -> str:
-    """The `user:secret` of a Basic credential; empty for what is none."""
-    try:
-        return a2b_base64(token).decode()
-    except ValueError:
-        return ""
 
 
 def _level(raw: str) -> str:

@@ -134,6 +134,10 @@ class Engine:
         parked = self.lifecycle.state == "PARKED"
         self.sender.answered(outcome, now, dice, events=self._events, parked=parked)
 
+    def confidential(self) -> set[str]:
+        """Secrets that have become known since the last call."""
+        return self.sender.secret.confidential() if self.sender.secret is not None else set()
+
     def step(self, now: Now, *, receiving: bool, receiving_bytes: int = 0) -> Actions:
         """What to do now. `receiving`: a listener is in the middle of a body, of which `receiving_bytes` are held."""
         actions = Actions()
@@ -161,6 +165,8 @@ class Engine:
                 self._hold is not None and self._hold.done_ms is not None
             )
             self.sender.consider(actions, now, events=self._events, everything=everything)
+        if self.sender.gave_up:
+            self._give_up(actions)
         actions.wake_by(self._splicer.half_expires_ms)
         return actions
 
@@ -199,6 +205,8 @@ class Engine:
         self._was_restored = True
         self._events += 1  # time stood still: what dies of it is no failure
         self._splicer.renew()
+        if self.sender.secret is not None:
+            self.sender.secret.forget()
         self.lines.add("NOTICE", "Restored from a snapshot: connections are opened anew")
 
     def _function_done(self, now: Now) -> None:
@@ -279,6 +287,15 @@ class Engine:
             self.lines.add("ERROR", f"Final flush incomplete: {held} items could not be delivered before the deadline")
         else:
             self.lines.add("NOTICE", "Final flush completed successfully")
+        self.lines.add("", self.ledger.as_json())
+
+    def _give_up(self, actions: Actions) -> None:
+        """Nothing will ever be sent: what is held is accounted for, and the rest of life is passive."""
+        actions.passive = self.sender.gave_up
+        self.buffer.seal_all()
+        while (batch := self.buffer.next_batch(urgent_first=False)) is not None:
+            self.buffer.remove(batch)
+            self.ledger.dropped(batch.stream[0], batch.count, "no_credentials")
         self.lines.add("", self.ledger.as_json())
 
     # Buffer

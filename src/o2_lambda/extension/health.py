@@ -13,6 +13,7 @@ from o2_lambda import __version__
 from o2_lambda.extension.core import verdict
 from o2_lambda.extension.core.batch import LOGS, OpenBatch
 from o2_lambda.extension.core.jsonscan import quote
+from o2_lambda.extension.core.masking import shapes
 from o2_lambda.extension.core.model import Request
 from o2_lambda.extension.core.url import Url
 from o2_lambda.extension.io import log
@@ -47,11 +48,10 @@ def check(config: Config, *, test_entry: bool, out: TextIO) -> bool:
     out.writelines(f"  {log.mask(line)}\n" for line in shown_settings(config))
     out.write("\n")
     ladder = Ladder(config)
-    steps = [
-        ("Settings", ladder.settings),
-        ("Connection", ladder.connection),
-        ("Credentials", ladder.credentials),
-    ]
+    steps = [("Settings", ladder.settings)]
+    if config.secret is not None:
+        steps.append(("Secret", ladder.secret))
+    steps += [("Connection", ladder.connection), ("Credentials", ladder.credentials)]
     if test_entry:
         steps.append(("Test entry", ladder.test_entry))
     for name, step in steps:
@@ -87,6 +87,8 @@ class Ladder:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._uplink = Uplink(config, __version__, lambda: None)
+        self._header = config.authorization_header
+        self._source = config.secret or "O2_AUTHORIZATION_HEADER"
 
     def settings(self) -> str:
         """Everything that needs no network."""
@@ -97,6 +99,24 @@ class Ladder:
             if problem:
                 raise StepError(problem, "correct O2_CA_CERT")
         return "; ".join(["all settings can be used", *self._config.warnings])
+
+    def secret(self) -> str:
+        """The credentials can be fetched."""
+        from o2_lambda.extension.core.secret import Secret  # noqa: PLC0415 - only for who names one
+
+        if self._config.secret is None or self._config.aws is None:
+            raise AssertionError("there is no secret to fetch")
+        secret = Secret(self._config.secret, self._config.aws)
+        while not secret.header:
+            request = secret.request(time_ns() // 1_000_000)
+            fault = request if not isinstance(request, Request) else None
+            if isinstance(request, Request):
+                fault = secret.answered(self._uplink.exchange(request), time_ns() // 1_000_000)
+                log.hide(shapes(secret.confidential()))
+            if fault is not None:
+                raise StepError(fault.text, "check O2_AUTHORIZATION_SECRET, and the permissions of the function's role")
+        self._header = secret.header
+        return f"credentials read from {secret.reference}"
 
     def connection(self) -> str:
         """The server can be reached and its certificate is good."""
@@ -119,7 +139,7 @@ class Ladder:
         if outcome.status in (401, 403):
             raise StepError(
                 f"OpenObserve request failed with status {outcome.status}",
-                "check O2_AUTHORIZATION_HEADER (Basic and base64 of user:token) and O2_ORGANIZATION_ID",
+                f"check {self._source} (Basic and base64 of user:token) and O2_ORGANIZATION_ID",
             )
         if outcome.status != 200:  # noqa: PLR2004 - OK
             raise StepError(f"OpenObserve request failed with status {outcome.status}", "check O2_ORGANIZATION_ID")
@@ -152,7 +172,7 @@ class Ladder:
         return self._uplink.exchange(Request(None, self._url(path), headers, self._timeout_ms()))
 
     def _authorization(self) -> tuple[str, str]:
-        return "Authorization", self._config.authorization_header
+        return "Authorization", self._header
 
     def _url(self, path: str) -> Url:
         endpoint = self._config.endpoint

@@ -10,6 +10,7 @@ from o2_lambda.extension.core.batch import split
 from o2_lambda.extension.core.ledger import SIGNALS
 from o2_lambda.extension.core.model import Request
 from o2_lambda.extension.core.retry import Backoff
+from o2_lambda.extension.settings import PASSIVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from o2_lambda.extension.core.ledger import Ledger
     from o2_lambda.extension.core.lines import Lines
     from o2_lambda.extension.core.model import Actions, Now, Outcome
+    from o2_lambda.extension.core.secret import Fault, Secret
 
 NOUNS = {"logs": "logs", "traces": "spans", "metrics": "data points", "otlp_logs": "log records"}
 UNAUTHORIZED = (401, 403)
@@ -51,6 +53,12 @@ class Sender:
         self._flight_events = 0  # how many lifecycle events there had been when the request set out
         self._forgiven_events = 0  # the count at which a failure was put down to a freeze
         self._drain_until_ms: int | None = None
+        self.gave_up = ""  # why nothing will ever be sent: O2_SECRET_FAILURE=passive and no credentials
+        self.secret: Secret | None = None
+        if config.secret is not None and config.aws is not None:
+            from o2_lambda.extension.core.secret import Secret  # noqa: PLC0415 - only for who names one
+
+            self.secret = Secret(config.secret, config.aws)
 
     @property
     def is_hopeless(self) -> bool:
@@ -73,6 +81,9 @@ class Sender:
                 actions.abort = True
                 self._sent_wall_ms = now.wall_ms
             return
+        if self.secret is not None and not self.secret.header and not self.backoff.failures:
+            self._fetch(self.secret, actions, now, events=events)  # ahead of need
+            return
         if self._buffer.is_empty:
             self.flush_wanted = False
             return
@@ -83,6 +94,9 @@ class Sender:
         if not self.backoff.may_send(now.ms):
             actions.wake_by(self.backoff.not_before_ms)
             return
+        if self.secret is not None and self.secret.is_due(now.wall_ms):
+            self._fetch(self.secret, actions, now, events=events)
+            return
         if batch is None:
             self.flush_wanted = False
             self._buffer.seal_all()
@@ -90,9 +104,7 @@ class Sender:
         if batch is None:
             return
         batch.in_flight = True
-        self._flight_events = events
-        self._sent_wall_ms = now.wall_ms
-        actions.send = self.in_flight = self._request(batch, now)
+        self._set_out(self._request(batch, now), actions, now, events=events)
 
     def answered(self, outcome: Outcome, now: Now, dice: float, *, events: int, parked: bool) -> None:
         """The request in flight has come to its end.
@@ -100,21 +112,26 @@ class Sender:
         `events` counts the lifecycle events so far, `parked` says that the sandbox may have been frozen until just now.
         """
         request, self.in_flight = self.in_flight, None
-        batch = request.batch if request is not None else None
-        if batch is None:
+        if request is None:
             raise AssertionError("an answer to nothing that was asked")
-        batch.in_flight = False
-        self._ledger.requests += 1
-        self._ledger.bytes_out += outcome.bytes_out
-        if not outcome.status:
-            if events != self._flight_events or (parked and events != self._forgiven_events):
-                # Time stood still meanwhile: the connection died of the freeze, not of the server. While parked that is
-                # a guess, good for one try.
-                self._forgiven_events = events
-                self._ledger.retries += 1
-            else:
-                self._failed("transport", outcome.error, now, dice)
-            return
+        batch = request.batch
+        if batch is not None:
+            batch.in_flight = False
+            self._ledger.requests += 1
+            self._ledger.bytes_out += outcome.bytes_out
+        if not outcome.status and (events != self._flight_events or (parked and events != self._forgiven_events)):
+            # Time stood still meanwhile: the connection died of the freeze, not of the server. While parked that is a
+            # guess, good for one try.
+            self._forgiven_events = events
+            self._ledger.retries += 1
+        elif batch is None:
+            self._fetched(outcome, now, dice)
+        elif not outcome.status:
+            self._failed("transport", outcome.error, now, dice)
+        else:
+            self._judge(batch, outcome, now, dice)
+
+    def _judge(self, batch: Batch, outcome: Outcome, now: Now, dice: float) -> None:
         ruling = verdict.judge(
             batch.stream, batch.count, outcome.status, outcome.body, outcome.retry_after, now.wall_ms // 1000
         )
@@ -138,7 +155,7 @@ class Sender:
         url = config.upstream_url(signal)
         headers = {"content-type": content_type, "content-encoding": "gzip"}
         if url.origin == config.endpoint.origin:  # the credentials are never sent to anybody else's server
-            headers["authorization"] = config.authorization_header
+            headers["authorization"] = self.secret.header if self.secret is not None else config.authorization_header
         if signal != "logs":
             stream = config.traces_stream if signal == "traces" else config.stream if signal == "otlp_logs" else ""
             if stream:
@@ -149,6 +166,50 @@ class Sender:
         if self._drain_until_ms is not None:
             timeout_ms = min(timeout_ms, max(1, self._drain_until_ms - now.ms))
         return Request(batch, url, list(headers.items()), timeout_ms)
+
+    def _set_out(self, request: Request, actions: Actions, now: Now, *, events: int) -> None:
+        self._flight_events = events
+        self._sent_wall_ms = now.wall_ms
+        actions.send = self.in_flight = request
+
+    def _fetch(self, secret: Secret, actions: Actions, now: Now, *, events: int) -> None:
+        """Asks for the credentials instead of sending."""
+        request = secret.request(now.wall_ms)
+        if isinstance(request, Request):
+            if self._drain_until_ms is not None:
+                request.timeout_ms = min(request.timeout_ms, max(1, self._drain_until_ms - now.ms))
+            self._set_out(request, actions, now, events=events)
+        else:
+            self._without_credentials(request, now, 0.5)  # nobody was asked: nothing to spread over time
+            actions.wake_by(self.backoff.not_before_ms)
+
+    def _fetched(self, outcome: Outcome, now: Now, dice: float) -> None:
+        secret = self.secret
+        if secret is None:
+            raise AssertionError("an answer to nothing that was asked")
+        fault = secret.answered(outcome, now.wall_ms)
+        if fault is not None and secret.header and not secret.is_refused:
+            self._lines.warn("secret", f"{fault.text}; what is known of it is used on", now)
+        elif fault is not None:
+            self._without_credentials(fault, now, dice)
+        elif secret.header:
+            self.backoff.succeed()
+            self._lines.add("INFO", f"Credentials read from {secret.reference}")
+
+    def _without_credentials(self, fault: Fault, now: Now, dice: float) -> None:
+        if fault.lasting:
+            self._refusals += 1
+            pause_ms = self.backoff.give_up(now.ms, dice)
+        else:
+            pause_ms = self.backoff.fail(now.ms, dice)
+        never_had_any = self.secret is None or not self.secret.header
+        if self._config.secret_failure == PASSIVE and self.backoff.is_open and never_had_any:
+            self.gave_up = fault.text
+            return
+        if self._drain_until_ms is not None:
+            self.backoff.hurry(now.ms)
+        pause = f"everything is held, next attempt in {pause_ms / 1000:.1f}s"
+        self._lines.warn("secret", f"{fault.text}; {pause}", now, "ERROR")
 
     def _delivered(self, batch: Batch, ruling: verdict.Verdict) -> None:
         signal = batch.stream[0]
@@ -188,10 +249,14 @@ class Sender:
         )
 
     def _refused(self, status: int, ruling: verdict.Verdict, now: Now, dice: float) -> None:
+        if status in UNAUTHORIZED and self.secret is not None and self.secret.refused(now.wall_ms):
+            self._ledger.retries += 1  # rotated, perhaps: it is fetched anew, and this sent again
+            return
         pause_ms = self.backoff.give_up(now.ms, dice)
         if self._drain_until_ms is not None:
             self.backoff.hurry(now.ms)
-        advice = "check O2_AUTHORIZATION_HEADER" if status in UNAUTHORIZED else "check O2_ENDPOINT"
+        source = "O2_AUTHORIZATION_HEADER" if self.secret is None else self.secret.reference
+        advice = f"check {source}" if status in UNAUTHORIZED else "check O2_ENDPOINT"
         text = f"OpenObserve request failed with status {status}: {ruling.detail}"
         pause = f"sending pauses {pause_ms / 1000:.1f}s, nothing is given up"
         self._lines.warn("refused", f"{text}; {pause}; {advice}", now, "ERROR")

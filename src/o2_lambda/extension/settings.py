@@ -24,6 +24,7 @@ LOG_FIELDS = (
     "message",
     "level",
 )
+HOLD, PASSIVE = "hold", "passive"
 OTLP_PORT = 4318
 
 
@@ -62,9 +63,22 @@ SETTINGS = (
         "O2_AUTHORIZATION_HEADER",
         "text",
         "",
-        "Whole value of the header: `Basic <base64>`.",
-        required=True,
+        "Whole value of the header: `Basic <base64>`. This one or the next is required.",
         secret=True,
+    ),
+    Setting(
+        "O2_AUTHORIZATION_SECRET",
+        "text",
+        "",
+        "Where the header lies instead: name or ARN of a secret, or `ssm:/NAME` or ARN of an SSM parameter; "
+        "`#KEY` behind it picks a member of a JSON object.",
+    ),
+    Setting(
+        "O2_SECRET_FAILURE",
+        "choice",
+        HOLD,
+        "While the secret cannot be read: `hold` everything and try again, or stay `passive`.",
+        choices=(HOLD, PASSIVE),
     ),
     Setting("O2_ENDPOINT", "url", "https://api.openobserve.ai", "Base URL of OpenObserve, a path is kept."),
     Setting("O2_STREAM", "text", "default", "Stream for logs."),

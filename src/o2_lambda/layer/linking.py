@@ -18,7 +18,16 @@ EXECUTABLE = "o2-lambda-extension"
 NATIVE = Path(__file__).parent / "native"
 NATIVE_UNITS = ("launcher.c", "modules.c", "getpath.c")
 # CPython's extension modules that are linked in, from its Modules folder.
-MODULE_UNITS = ("_json.c", "_ssl.c", "binascii.c", "selectmodule.c", "socketmodule.c", "zlibmodule.c")
+MODULE_UNITS = (
+    "_json.c",
+    "_ssl.c",
+    "_hacl/Hacl_Hash_SHA2.c",
+    "binascii.c",
+    "selectmodule.c",
+    "sha2module.c",
+    "socketmodule.c",
+    "zlibmodule.c",
+)
 # musl gives a thread 128 KiB of stack unless the executable says otherwise: too little for CPython's recursion limit.
 STACK_BYTES = 1024 * 1024
 LINK_FLAGS = (
@@ -77,13 +86,13 @@ class Builder:
         recipe = [Path(__file__), core.name, openssl.name, zlib.name]
 
         def make(output: Path, scratch: Path) -> None:
-            headers = [f"-I{folder / 'include'}" for folder in (openssl, zlib)]
+            headers = [f"-I{folder / 'include'}" for folder in (openssl, zlib, source / "Modules/_hacl")]
             flags = [*self._flags(core), "-DPy_BUILD_CORE_BUILTIN", *headers]
             with ThreadPoolExecutor(JOBS) as pool:
                 list(
                     pool.map(
                         lambda unit: toolchain.compile(
-                            source / "Modules" / unit, output / f"{unit[:-2]}.o", flags, log=scratch / "log"
+                            source / "Modules" / unit, output / f"{Path(unit).stem}.o", flags, log=scratch / "log"
                         ),
                         MODULE_UNITS,
                     )

@@ -43,16 +43,33 @@ class Sandbox:
         self.snap_start = snap_start  # a snapshot will be taken of us, and many sandboxes restored from it
 
 
+# The way that a request takes.
+UPSTREAM = "upstream"  # through O2_PROXY, trusting O2_CA_CERT alone where it is set
+AWS = "aws"  # through O2_PROXY, trusting the system's certificates beside O2_CA_CERT's
+LOCAL = "local"  # to the sandbox itself, past every proxy
+
+
 class Request:
-    """One request to make upstream: a batch and how to send it; without a batch it is a GET."""
+    """One request to make: of a batch, of a `body` of its own, or without either a GET."""
 
-    __slots__ = ("batch", "headers", "timeout_ms", "url")
+    __slots__ = ("batch", "body", "headers", "route", "timeout_ms", "url")
 
-    def __init__(self, batch: Batch | None, url: Url, headers: list[tuple[str, str]], timeout_ms: int) -> None:
+    def __init__(
+        self,
+        batch: Batch | None,
+        url: Url,
+        headers: list[tuple[str, str]],
+        timeout_ms: int,
+        *,
+        body: bytes = b"",
+        route: str = UPSTREAM,
+    ) -> None:
         self.batch = batch
-        self.url = url
+        self.body = body if batch is None else batch.body
         self.headers = headers
+        self.route = route
         self.timeout_ms = timeout_ms
+        self.url = url
 
 
 class Outcome:
@@ -73,7 +90,7 @@ class Outcome:
 class Actions:
     """What to do now, and when to come back at the latest (monotonic ms, None: only on a new fact)."""
 
-    __slots__ = ("abort", "exit", "poll_next", "restored", "send", "wake_ms")
+    __slots__ = ("abort", "exit", "passive", "poll_next", "restored", "send", "wake_ms")
 
     def __init__(self) -> None:
         self.abort = False  # the request in flight: its connection has died in a freeze
@@ -81,6 +98,7 @@ class Actions:
         self.send: Request | None = None
         self.poll_next = False
         self.exit = False
+        self.passive = ""  # why nothing can be sent any more: poll on, do nothing else
         self.wake_ms: int | None = None
 
     def wake_by(self, at_ms: int | None) -> None:

@@ -9,8 +9,9 @@ from o2_lambda.extension.core.lines import LEVELS, TAG
 LINE_LENGTH_MAX = 8 * 1024
 _STDOUT = 1
 _MASK = "***"
+HIDDEN_MAX = 64  # shapes of secrets that came up later; the oldest are no longer good for anything
 
-_state = {"threshold": LEVELS.index("INFO"), "secrets": ()}  # set once by `configure`, read by every line
+_state = {"threshold": LEVELS.index("INFO"), "secrets": (), "hidden": ()}
 
 
 def configure(level: str, secrets: tuple[str, ...]) -> None:
@@ -19,9 +20,15 @@ def configure(level: str, secrets: tuple[str, ...]) -> None:
     _state["secrets"] = secrets
 
 
+def hide(secrets: tuple[str, ...]) -> None:
+    """Adds texts that must never be printed from here on."""
+    fresh = [secret for secret in secrets if secret not in _state["hidden"]]  # type: ignore[operator] # a tuple of str
+    _state["hidden"] = (*fresh, *_state["hidden"])[:HIDDEN_MAX]  # type: ignore[misc] # as above
+
+
 def mask(text: str) -> str:
-    """The text without any of the configured secrets."""
-    for secret in _state["secrets"]:  # type: ignore[attr-defined] # a tuple of str
+    """The text without any of the secrets."""
+    for secret in (*_state["secrets"], *_state["hidden"]):  # type: ignore[misc] # tuples of str
         text = text.replace(secret, _MASK)
     return text
 

@@ -9,6 +9,7 @@ from o2_lambda import __version__
 from o2_lambda.extension import config as settings
 from o2_lambda.extension.boot import environment
 from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, get, loads
+from o2_lambda.extension.core.masking import shapes
 from o2_lambda.extension.core.model import Sandbox
 from o2_lambda.extension.core.url import ConfigError
 from o2_lambda.extension.engine import Engine
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from o2_lambda.extension.boot import Boot
     from o2_lambda.extension.config import Config
-    from o2_lambda.extension.core.model import Now
+    from o2_lambda.extension.core.model import Actions, Now
     from o2_lambda.extension.io.listener import Connection
 
 INSTANCE_ID_BYTES = 8
@@ -53,8 +54,8 @@ class Shell:
 
     def run(self) -> None:
         """Serves until the sandbox is shut down."""
-        engine, uplink = self._engine, self._uplink
-        uplink.start()
+        engine = self._engine
+        self._uplink.start()
         self._warm()
         timeout_s = 0.0
         while True:
@@ -66,22 +67,28 @@ class Shell:
             self._handle(ready, now, dice)
             receiving, receiving_bytes = self._listener.receiving(now)
             actions = engine.step(now, receiving=receiving, receiving_bytes=receiving_bytes)
-            if actions.abort:
-                uplink.abort()
-            if actions.restored:
-                uplink.renew()
-                self._warm()
-            if actions.send is not None:
-                uplink.submit(actions.send)
-            if actions.poll_next:
-                self._poll_next()
-            for level, text in engine.lines.take():
-                log.emit(level, text)
+            self._perform(actions)
             if actions.exit:
                 return
             if self._listener.connections:
                 actions.wake_by(now.ms + STALL_CHECK_MS)
             timeout_s = -1.0 if actions.wake_ms is None else max(0.0, (actions.wake_ms - clock.now().ms) / 1000)
+
+    def _perform(self, actions: Actions) -> None:
+        """Does what the engine wants. Raises ConfigError where that is to be passive from here on."""
+        if actions.abort:
+            self._uplink.abort()
+        if actions.restored:
+            self._uplink.renew()
+            self._warm()
+        if actions.send is not None:
+            self._uplink.submit(actions.send)
+        if actions.poll_next:
+            self._poll_next()
+        for level, text in self._engine.lines.take():
+            log.emit(level, text)
+        if actions.passive:
+            raise ConfigError(actions.passive)
 
     def _warm(self) -> None:
         """Opens the connections ahead of need."""
@@ -104,6 +111,7 @@ class Shell:
             outcome = self._uplink.collect()
             if outcome is not None:
                 self._engine.answered(outcome, now, dice)
+                log.hide(shapes(self._engine.confidential()))
         connections = self._listener.connections
         for fd, events in ready:
             if fd in self._listening:

@@ -27,9 +27,12 @@ class TlsError(OSError):
 
 
 class Context:
-    """A verifying client context and the sessions that it can resume, per host."""
+    """A verifying client context and the sessions that it can resume, per host.
 
-    def __init__(self, ca_cert: str) -> None:
+    It trusts `ca_cert` instead of the system's certificates where that is set, and both with `system`.
+    """
+
+    def __init__(self, ca_cert: str, *, system: bool = False) -> None:
         context: Any = _ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT)  # noqa: SLF001 - the C type behind ssl.SSLContext
         context.verify_mode = _ssl.CERT_REQUIRED
         context.check_hostname = True
@@ -37,7 +40,10 @@ class Context:
         # HTTP's framing tells a cut answer; an end without close_notify as a TLS error would spoil the session.
         context.options |= _ssl.OP_IGNORE_UNEXPECTED_EOF
         context._set_alpn_protocols(_ALPN)  # noqa: SLF001 - as above
-        _load_ca(context, ca_cert)
+        if ca_cert:
+            _load_named(context, ca_cert)
+        if system or not ca_cert:
+            _load_system(context)
         self._context = context
         self._sessions: dict[str, Any] = {}
 
@@ -81,22 +87,23 @@ def check_ca(ca_cert: str) -> str:
             f"O2_CA_CERT {ca_cert!r} cannot be read ({error.strerror}); give the path of a PEM file or a folder of them"
         )
     try:
-        _load_ca(_ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT), ca_cert)  # noqa: SLF001 - the C type
+        _load_named(_ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT), ca_cert)  # noqa: SLF001 - the C type
     except TlsError as error:
         return str(error)
     return ""
 
 
-def _load_ca(context: Any, ca_cert: str) -> None:
-    if ca_cert:
-        try:
-            if _is_folder(ca_cert):
-                context.load_verify_locations(None, ca_cert, None)
-            else:
-                context.load_verify_locations(ca_cert, None, None)
-        except OSError:
-            raise TlsError(f"O2_CA_CERT {ca_cert!r} holds no usable certificate; give the path of a PEM file") from None
-        return
+def _load_named(context: Any, ca_cert: str) -> None:
+    try:
+        if _is_folder(ca_cert):
+            context.load_verify_locations(None, ca_cert, None)
+        else:
+            context.load_verify_locations(ca_cert, None, None)
+    except OSError:
+        raise TlsError(f"O2_CA_CERT {ca_cert!r} holds no usable certificate; give the path of a PEM file") from None
+
+
+def _load_system(context: Any) -> None:
     named = environ.get(b"SSL_CERT_FILE", b"").decode("utf-8", "replace")
     if named and _load_file(context, named):
         return

@@ -22,7 +22,7 @@ from binascii import b2a_base64
 from time import monotonic, time
 
 from o2_lambda.extension.core.http1 import HttpError, Parser
-from o2_lambda.extension.core.model import Outcome
+from o2_lambda.extension.core.model import LOCAL, UPSTREAM, Outcome
 from o2_lambda.extension.core.url import unquote
 
 TYPE_CHECKING = False
@@ -126,7 +126,7 @@ class Uplink:
         self._work.acquire()
         self._connections: dict[tuple[str, str, int], Connection] = {}
         self._current: Connection | None = None  # what the request at hand waits for
-        self._tls: Context | None = None
+        self._contexts: dict[str, Context] = {}  # route -> whom it trusts
         self._renewal = False  # asked for by the loop, done by the thread before its next work
 
     def start(self) -> None:
@@ -184,7 +184,7 @@ class Uplink:
 
     def _try_warm(self, url: Url) -> None:
         try:
-            self._connect(url, monotonic() + CONNECT_S_MAX)
+            self._connect(url, UPSTREAM, monotonic() + CONNECT_S_MAX)
         except OSError:
             return
 
@@ -197,12 +197,12 @@ class Uplink:
             if connection is not None:
                 message = self._roundtrip(connection, data, deadline, fresh=False)
                 if message is not None:
-                    return self._finish(request.url, connection, message, len(data))
-            connection = self._connect(request.url, deadline)
+                    return self._finish(request, connection, message, len(data))
+            connection = self._connect(request.url, request.route, deadline)
             message = self._roundtrip(connection, data, deadline, fresh=True)
             if message is None:
                 raise ConnectionError("closed without an answer")
-            return self._finish(request.url, connection, message, len(data))
+            return self._finish(request, connection, message, len(data))
         except (OSError, HttpError) as error:
             self._forget(request.url)
             outcome = Outcome(error=describe(error, request.url))
@@ -248,12 +248,12 @@ class Uplink:
                 raise unsent from None
             raise
 
-    def _finish(self, url: Url, connection: Connection, message: Message, bytes_out: int) -> Outcome:
+    def _finish(self, request: Request, connection: Connection, message: Message, bytes_out: int) -> Outcome:
         connection.last_used_s = time()
-        if connection.tls is not None and self._tls is not None:
-            self._tls.remember(connection.tls, url.host)
+        if connection.tls is not None:
+            self._contexts[request.route].remember(connection.tls, request.url.host)
         if not message.keep_alive:
-            self._forget(url)
+            self._forget(request.url)
         outcome = Outcome(status=message.status, body=bytes(message.body), retry_after=message.header(b"retry-after"))
         outcome.bytes_out = bytes_out
         return outcome
@@ -268,27 +268,29 @@ class Uplink:
         for connection in self._connections.values():
             connection.close()
         self._connections.clear()
-        if self._tls is not None:
-            self._tls.renew()
+        for context in self._contexts.values():
+            context.renew()
 
     def _serialize(self, request: Request) -> bytes:
         url = request.url
         target = url.path or "/"
         fields = [("Host", url.authority), ("User-Agent", self._agent), *request.headers]
-        proxy = self._config.proxy
+        proxy = self._proxy(request.route)
         if proxy is not None and url.scheme == "http":
             target = f"http://{url.authority}{target}"
             fields += _proxy_fields(proxy)
-        method, body = "GET", b""
-        if request.batch is not None:
-            method, body = "POST", request.batch.body
-            fields.append(("Content-Length", str(len(body))))
+        method = "POST" if request.body else "GET"
+        if request.body:
+            fields.append(("Content-Length", str(len(request.body))))
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
-        return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
+        return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + request.body
 
-    def _connect(self, url: Url, deadline: float) -> Connection:
+    def _proxy(self, route: str) -> Url | None:
+        return None if route == LOCAL else self._config.proxy
+
+    def _connect(self, url: Url, route: str, deadline: float) -> Connection:
         self._forget(url)
-        proxy = self._config.proxy
+        proxy = self._proxy(route)
         try:
             sock = _open(proxy or url, min(deadline, monotonic() + CONNECT_S_MAX))
         except OSError as error:
@@ -300,19 +302,19 @@ class Uplink:
             if url.scheme == "https":
                 if proxy is not None:
                     _tunnel(sock, proxy, url, deadline)
-                tls = self._context().wrap(_timed(sock, deadline), url.host)
+                tls = self._context(route).wrap(_timed(sock, deadline), url.host)
         except (OSError, HttpError):
             sock.close()
             raise
         connection = self._connections[url.origin] = Connection(sock, tls)
         return connection
 
-    def _context(self) -> Context:
-        if self._tls is None:
+    def _context(self, route: str) -> Context:
+        if route not in self._contexts:
             from o2_lambda.extension.io.tls import Context  # noqa: PLC0415 - costly, not needed for http:// endpoints
 
-            self._tls = Context(self._config.ca_cert)
-        return self._tls
+            self._contexts[route] = Context(self._config.ca_cert, system=route != UPSTREAM)
+        return self._contexts[route]
 
 
 def _left_s(deadline: float) -> float:
