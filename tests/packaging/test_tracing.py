@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import _imp
+import re
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,6 +12,7 @@ import pytest
 
 from o2_lambda.backend import BackendServer
 from o2_lambda.emulator import LambdaConfig, LocalLambda
+from tests.instrument.pythons import interpreters
 from tests.integration.wire import free_port
 
 if TYPE_CHECKING:
@@ -21,6 +25,34 @@ def handler(event, context):
     print("hello")
     return {"ok": True}
 """
+
+
+@pytest.mark.parametrize(("version", "interpreter"), interpreters().items())
+def test_a_cold_start_compiles_nothing(layer: Path, tmp_path: Path, version: str, interpreter: str) -> None:
+    """Every module comes from byte code that is not even compared with its source; 3.9 has none and compiles."""
+    (tmp_path / "program.py").write_text("import os, o2_tracing.resource as r\nprint(len(r.attributes(os.environ)))\n")
+    done = subprocess.run(
+        [interpreter, "-Bv", layer / "o2/python/boot.py", tmp_path / "program.py"],
+        env={"PYTHONPATH": str(layer / "o2/python")}, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert int(done.stdout) > 5
+    loaded = re.findall(r"# code object from '?.*/o2_tracing/(\S+?)'?$", done.stderr, re.MULTILINE)
+    assert len(loaded) > 10
+    compiled = [name for name in loaded if not name.endswith(".pyc")]
+    assert (len(compiled) == len(loaded)) if version == "3.9" else (compiled == [])
+
+
+def test_byte_code_says_of_which_source_it_is(layer: Path) -> None:
+    """By the hash in its head, which no start reads: what ships beside each other belongs together."""
+    files = sorted((layer / "o2/python").rglob("*.pyc"))
+    assert {path.name.split(".")[1] for path in files} == {f"cpython-3{minor}" for minor in range(10, 15)}
+    for path in files:
+        source = path.parents[1] / f"{path.name.partition('.')[0]}.py"
+        head = path.read_bytes()[:16]
+        magic, unchecked = (int.from_bytes(head[at : at + 4], "little") for at in (0, 4))
+        assert unchecked == 1
+        if "cpython-310" not in path.name:  # hashed with another function than the Python that runs this test has
+            assert head[8:] == _imp.source_hash(magic, source.read_bytes())
 
 
 def test_a_function_is_traced_by_setting_the_wrapper_alone(layer: Path, tmp_path: Path) -> None:

@@ -28,8 +28,15 @@ CORE = [
     *(f"o2/licenses/{name}.txt" for name in ("openssl", "zig-compiler-rt", "zlib")),
     "o2/sbom.spdx.json",
 ]
-TRACING = ["o2/python/boot.py", "o2/python/o2_tracing/*", "o2/python/o2_tracing/patches/*", "otel-instrument"]
-SHORTENED = re.compile(r"^(o2/ca/)[0-9a-f]{8}\.\d$|^(o2/python/o2_tracing/(?:patches/)?)\w+\.py$")
+BYTE_CODE = [f"__pycache__/*.cpython-{version}.pyc" for version in ("310", "311", "312", "313", "314")]
+TRACING = [
+    "o2/python/boot.py", "otel-instrument",
+    *(f"o2/python/o2_tracing/{name}" for name in ("*.py", "patches/*.py", *BYTE_CODE)),
+    *(f"o2/python/o2_tracing/patches/{name}" for name in BYTE_CODE),
+]  # fmt: skip
+SHORTENED = re.compile(
+    r"^(o2/ca/)[0-9a-f]{8}(\.\d)$|^(o2/python/o2_tracing/(?:patches/)?(?:__pycache__/)?)\w+(\.py|\.cpython-\d+\.pyc)$"
+)
 
 
 def is_core(path: Path) -> bool:
@@ -42,7 +49,7 @@ def test_a_zip_holds_exactly_the_files_that_belong_there(zips: list[Path]) -> No
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         assert names == sorted(names)
-        kinds = {SHORTENED.sub(lambda match: f"{match[1] or match[2]}*", name) for name in names}
+        kinds = {SHORTENED.sub(lambda match: f"{match[1] or match[3]}*{match[4] or ''}", name) for name in names}
         assert sorted(kinds) == sorted(CORE if is_core(path) else CORE + TRACING)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import certifi
 
-from o2_lambda.layer import notices
+from o2_lambda.layer import bytecode, notices
 from o2_lambda.layer.certificates import hashed_folder
 from o2_lambda.layer.linking import EXECUTABLE, Builder
 from o2_lambda.layer.packing import Entry, write_zip
@@ -17,7 +17,11 @@ from o2_lambda.layer.toolchain import TARGETS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from o2_lambda.layer.inputs import Inputs
+
 VARIANTS = ("full", "core")
+PYTHON_SCRIPT = "/boot.py"
+OPT = "/opt/"  # where Lambda unpacks layers
 CA_FOLDER = "o2/ca"  # below /opt
 TRACING_FOLDER = "o2"  # below /opt; /opt/python would be on the function's own path
 WRAPPER = "otel-instrument"
@@ -41,7 +45,7 @@ def build(arches: Iterable[str], variants: Iterable[str], target: Path, cache: P
         core = _entries(builder, arch)
         for variant in wanted:
             path = target / zip_name(arch, variant)
-            write_zip(path, core | tracing_entries() if variant == "full" else core)
+            write_zip(path, core | tracing_entries(builder.inputs) if variant == "full" else core)
             paths.append(path)
     return paths
 
@@ -51,12 +55,19 @@ def zip_name(arch: str, variant: str) -> str:
     return f"{EXECUTABLE}-{arch}.zip" if variant == "full" else f"{EXECUTABLE}-{variant}-{arch}.zip"
 
 
-def tracing_entries() -> dict[str, Entry]:
-    """The wrapper and what it starts: pure source, the same for both architectures and every Python."""
+def tracing_entries(inputs: Inputs) -> dict[str, Entry]:
+    """The wrapper and what it starts, the same for both architectures."""
     files = {WRAPPER: Entry((INSTRUMENT / WRAPPER).read_bytes(), executable=True)}
-    for path in sorted((INSTRUMENT / "python").rglob("*.py")):
-        files[f"{TRACING_FOLDER}/{path.relative_to(INSTRUMENT).as_posix()}"] = Entry(path.read_bytes())
-    return files
+    return files | {path: Entry(content) for path, content in _python(inputs).items()}
+
+
+def _python(inputs: Inputs) -> dict[str, bytes]:
+    """The Python tracer: sources, and byte code of each module for each version; a script has none."""
+    paths = sorted((INSTRUMENT / "python").rglob("*.py"))
+    sources = {f"{TRACING_FOLDER}/{path.relative_to(INSTRUMENT).as_posix()}": path.read_bytes() for path in paths}
+    modules = {f"{OPT}{path}": content for path, content in sources.items() if not path.endswith(PYTHON_SCRIPT)}
+    byte_code = bytecode.compiled(inputs, modules)
+    return sources | {path.removeprefix(OPT): content for path, content in byte_code.items()}
 
 
 def _entries(builder: Builder, arch: str) -> dict[str, Entry]:

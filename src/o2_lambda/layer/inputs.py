@@ -30,13 +30,12 @@ class Source(NamedTuple):
     unneeded: tuple[str, ...] = ()  # folders below the top one that are not unpacked (their build.info is)
 
 
-class Compiler(NamedTuple):
-    """A wheel of the Python package index; sha256 per machine that it runs on."""
+class Wheel(NamedTuple):
+    """A tool out of the Python package index; sha256 per machine that it runs on."""
 
     package: str
     version: str
     sha256: dict[str, str]
-    musl_version: str
 
 
 CPYTHON = Source(
@@ -60,43 +59,47 @@ ZLIB = Source(
     "60dd315c07f616887caa029408308a018ace66e3d142726a97db164b3b8f69fb",
     ("contrib", "examples", "test"),
 )
-ZIG = Compiler(  # musl comes with it, as source
+ZIG = Wheel(  # musl comes with it, as source
     "ziglang",
     "0.15.2",
     {
         "x86_64": "806316453d1ede7174ed3fefb8e5348154629089c3bb5fe812dfd0e172fac130",
         "aarch64": "edc0aa60ec964a4cf462d40f68d7de242ddf37fd9a80f2afaee6397059463230",
     },
-    "1.2.5",
 )
+MUSL_VERSION = "1.2.5"
 
 
 class Inputs:
     """Fetches inputs once and hands out their unpacked folders."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
 
     def source(self, source: Source) -> Path:
         """The folder of a source's unpacked tree."""
 
         def make(output: Path, scratch: Path) -> None:
             archive = self._apt_source(source, scratch)
-            _check(archive, source.sha256)
+            check(archive, source.sha256)
             _unpack(archive, output, source.unneeded)
 
-        return self._store.result(f"source-{source.package}", source, make)
+        return self.store.result(f"source-{source.package}", source, make)
 
     def zig(self) -> Path:
         """The compiler's executable."""
+        return self.wheel(ZIG, executable="ziglang/zig")
+
+    def wheel(self, wheel: Wheel, executable: str) -> Path:
+        """The executable of that path in the unpacked wheel."""
         machine = platform.machine()
-        if machine not in ZIG.sha256:
-            raise UnavailableError(f"the layer can be built on {' and '.join(ZIG.sha256)}, not on {machine}")
-        sha256 = ZIG.sha256[machine]
+        if machine not in wheel.sha256:
+            raise UnavailableError(f"the layer can be built on {' and '.join(wheel.sha256)}, not on {machine}")
+        sha256 = wheel.sha256[machine]
 
         def make(output: Path, scratch: Path) -> None:
             pinned = scratch / "requirements.txt"
-            pinned.write_text(f"{ZIG.package}=={ZIG.version} --hash=sha256:{sha256}\n")
+            pinned.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{sha256}\n")
             pip: list[str | Path] = [
                 sys.executable,
                 "-m",
@@ -110,19 +113,20 @@ class Inputs:
             try:
                 run([*pip, *exact], log=scratch / "pip.log")
             except LayerError as error:
-                raise UnavailableError(f"{ZIG.package} {ZIG.version} cannot be fetched: {error}") from None
-            (wheel,) = scratch.glob("*.whl")
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(output)  # noqa: S202 - its sha256 is pinned
-            (output / ZIG.package / "zig").chmod(0o755)
+                raise UnavailableError(f"{wheel.package} {wheel.version} cannot be fetched: {error}") from None
+            (archive,) = scratch.glob("*.whl")
+            with zipfile.ZipFile(archive) as packed:
+                packed.extractall(output)  # noqa: S202 - its sha256 is pinned
+            (output / executable).chmod(0o755)
 
-        return self._store.result("zig", [ZIG.package, ZIG.version, sha256], make) / ZIG.package / "zig"
+        name = Path(executable).name
+        return self.store.result(name, [wheel.package, wheel.version, sha256], make) / executable
 
     def _apt_source(self, source: Source, scratch: Path) -> Path:
         require("apt-get", "apt-cache")
         log = scratch / "apt.log"
-        with self._store.locked("apt"):
-            for env in _private_apt(self._store.root / "apt"):
+        with self.store.locked("apt"):
+            for env in _private_apt(self.store.root / "apt"):
                 command = ["apt-get", "source", "--download-only", "--tar-only", "--only-source"]
                 try:
                     if _debian_version(source, env) is None:
@@ -177,7 +181,8 @@ def _debian_version(source: Source, env: dict[str, str]) -> str | None:
     return None
 
 
-def _check(archive: Path, sha256: str) -> None:
+def check(archive: Path, sha256: str) -> None:
+    """Raises LayerError where the file is not the pinned one."""
     found = digest(archive.read_bytes())
     if found != sha256:
         raise LayerError(f"{archive.name} has sha256 {found}, pinned is {sha256}: do not use it")

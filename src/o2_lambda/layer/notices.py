@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import certifi
 
 from o2_lambda import __version__
-from o2_lambda.layer.inputs import CPYTHON, OPENSSL, ZIG, ZLIB, Inputs
+from o2_lambda.layer.inputs import CPYTHON, MUSL_VERSION, OPENSSL, ZIG, ZLIB, Inputs
 from o2_lambda.layer.packing import Entry
 from o2_lambda.layer.store import digest
 
@@ -72,7 +72,7 @@ def components(inputs: Inputs, project: Path) -> list[Component]:
         ),
         Component(
             "musl",
-            ZIG.musl_version,
+            MUSL_VERSION,
             "MIT",
             "musl contributors",
             compiler_sha256,

