@@ -40,7 +40,8 @@ def assert_balanced(function: LocalLambda, backend: BackendServer) -> dict[str, 
     logs: dict[str, Any] = ledger(function)["logs"]
     rejected, dropped = sum(logs["rejected"].values()), sum(logs["dropped"].values())
     assert logs["received"] == logs["delivered"] + rejected + dropped + logs["held"]
-    assert logs["received"] + sum(logs["excluded"].values()) == len(sent(function)) + excluded_again(logs)
+    came = len(sent(function)) + excluded_again(logs) + ledger(function)["synthesized"]
+    assert logs["received"] + sum(logs["excluded"].values()) == came
     assert backend.count("logs", "default") == logs["delivered"]
     return logs
 
@@ -545,6 +546,9 @@ def test_the_evidence_of_a_crash_is_delivered(stage: Stage) -> None:
     assert "last words\n" in [row["record"] for row in stage.stored("function")]
     done = stage.stored("platform.runtimeDone")[-1]
     assert (done["requestid"], done["record_status"]) == (crashed.request_id, crashed.outcome)
+    [told] = stage.stored("failure")
+    assert (told["requestid"], told["record_reason"]) == (crashed.request_id, "crash")
+    assert told["message"].endswith("Runtime.ExitError")
 
 
 @serial
@@ -559,6 +563,9 @@ def test_the_evidence_of_a_timeout_is_delivered(stage: Stage) -> None:
     assert "before the end 1\n" in [row["record"] for row in stage.stored("function")]
     done = stage.stored("platform.runtimeDone")[-1]
     assert (done["requestid"], done["record_status"]) == (late.request_id, "timeout")
+    [told] = stage.stored("failure")
+    assert (told["requestid"], told["record_reason"], told["level"]) == (late.request_id, "timeout", "ERROR")
+    assert told["_timestamp"] >= done["_timestamp"]
 
 
 def test_the_last_report_is_delivered(stage: Stage) -> None:

@@ -78,7 +78,7 @@ actions = st.lists(
         st.tuples(st.just("log"), st.integers(1, 12)),
         st.tuples(st.just("noise"), st.integers(1, 6)),
         st.tuples(st.just("start"), st.just(0)),
-        st.tuples(st.just("done"), st.sampled_from(["success", "error", "timeout"])),
+        st.tuples(st.just("done"), st.sampled_from(["success", "error", "failure", "timeout"])),
         st.tuples(st.just("done before invoke"), st.just(0)),
         st.tuples(st.just("report"), st.just(0)),
         st.tuples(st.just("export"), st.integers(0, len(OTLP_BODIES) - 1)),
@@ -152,7 +152,15 @@ PERFORM: dict[str, Callable[[World, Any], object]] = {
 }
 
 
-@given(actions, replies, settings_of, st.floats(0, 0.99), st.booleans(), st.sampled_from([2000, 500, 100]))
+@given(
+    actions,
+    replies,
+    settings_of,
+    st.floats(0, 0.99),
+    st.booleans(),
+    st.sampled_from([2000, 500, 100]),
+    st.sampled_from(["spindown", "timeout", "FAILURE"]),
+)
 def test_invariants_hold_under_any_schedule(
     schedule: list[tuple[str, Any]],
     answers: list[tuple[str, int]],
@@ -160,6 +168,7 @@ def test_invariants_hold_under_any_schedule(
     dice: float,
     telemetry: bool,
     shutdown_ms: int,
+    reason: str,
 ) -> None:
     """Conservation, one request at a time, one poll per event, bounded holds and memory, an exit in time."""
     server = Server(answers)
@@ -170,7 +179,7 @@ def test_invariants_hold_under_any_schedule(
     if not world.is_polling:
         world.step()
         world.let_go()
-    world.shutdown(timeout_ms=shutdown_ms)
+    world.shutdown(timeout_ms=shutdown_ms, reason=reason)
     world.advance(shutdown_ms)
     assert world.exit_ms is not None
     assert world.exit_ms <= world.deadline_ms - min(shutdown_ms, 200)

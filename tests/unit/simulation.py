@@ -146,12 +146,12 @@ class World:
         )
         return self._request_id
 
-    def shutdown(self, *, timeout_ms: int = 2000) -> None:
+    def shutdown(self, *, timeout_ms: int = 2000, reason: str = "spindown") -> None:
         """SHUTDOWN arrives."""
         assert self.is_polling
         self.deadline_ms = self.ms + timeout_ms
         self._lifecycle_event(
-            {"eventType": "SHUTDOWN", "shutdownReason": "spindown", "deadlineMs": WALL_OFFSET_MS + self.deadline_ms}
+            {"eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": WALL_OFFSET_MS + self.deadline_ms}
         )
 
     def _lifecycle_event(self, event: dict[str, Any]) -> None:

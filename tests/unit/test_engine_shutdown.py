@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from o2_lambda.extension.core.model import Outcome
+from o2_lambda.extension.core.otlp import PROTOBUF
 from o2_lambda.extension.engine import SETTLE_MS, SETTLE_WITHOUT_REPORT_MS, SHUTDOWN_RESERVE_MS
 from tests.unit import events
+from tests.unit.otlp_samples import encode, traces
 from tests.unit.simulation import Reply, Upstream, World, content, failing, healthy, silent, stored
 
 
@@ -218,3 +221,93 @@ def test_half_a_record_at_the_very_end_is_accounted_for() -> None:
     assert world.exit_ms is not None
     assert world.account()["received"] == before + 1
     assert world.account()["held"] == before + 1
+
+
+def failures(world: World) -> list[dict[str, Any]]:
+    """The records that say what became of an invocation, as they were sent."""
+    records = [each for request in world.requests for each in json.loads(content(request))]
+    return [each for each in records if each.get("type") == "failure"]
+
+
+def test_a_timeout_is_told_before_the_exit() -> None:
+    """SHUTDOWN for a timeout, and no report: the record is made once the telemetry is quiet, counted and delivered."""
+    world = World(O2_LOG_FIELDS="event_id,message,level,cold_start")
+    request_id = world.invoke(timeout_ms=3000)
+    world.telemetry(events.start(request_id))
+    world.log(1)
+    world.let_go()
+    world.advance(3000)
+    world.shutdown(reason="timeout")
+    world.finish(status="timeout")
+    assert failures(world) == []
+    world.advance(2000)
+    [told] = failures(world)
+    assert (told["requestId"], told["record"]["reason"]) == (request_id, "timeout")
+    assert told["level"] == "ERROR"
+    assert told["cold_start"] is True
+    assert told["event_id"].startswith(events.INSTANCE_ID)
+    assert world.account() == {"received": 4, "delivered": 4, "rejected": 0, "dropped": {}, "held": 0}
+
+
+def test_a_report_in_the_drain_completes_the_record() -> None:
+    """It has the figures, and makes a second record needless."""
+    world = World()
+    world.invoke()
+    world.finish(status="failure")
+    world.let_go()
+    world.shutdown(reason="failure")
+    world.telemetry(events.report(world._request_id, "failure"))
+    world.advance(2000)
+    [told] = failures(world)
+    assert told["record"]["durationMs"] == 2.5
+
+
+def test_a_failure_is_told_though_telemetry_never_ends() -> None:
+    """Its time is half a second before the drain's end at the latest."""
+    world = World()
+    world.invoke()
+    world.let_go()
+    world.shutdown(reason="timeout")
+    for _ in range(200):
+        if world.exit_ms is None:
+            world.log(1)
+            world.advance(20)
+    assert [each["record"]["reason"] for each in failures(world)] == ["timeout"]
+
+
+def test_a_failure_without_telemetry() -> None:
+    """A local stub offers none: INVOKE and SHUTDOWN are enough."""
+    world = World(telemetry=False)
+    request_id = world.invoke()
+    world.shutdown(reason="Timeout")
+    world.advance(2000)
+    assert [each["requestId"] for each in failures(world)] == [request_id]
+
+
+def test_failures_can_be_left_out() -> None:
+    """O2_LOG_TYPES without `failure`: nothing is made, nothing is counted."""
+    world = World(O2_LOG_TYPES="function,platform")
+    world.invoke()
+    world.finish(status="timeout")
+    world.let_go()
+    world.shutdown(reason="timeout")
+    world.advance(2000)
+    assert failures(world) == []
+    assert world.account()["received"] == 1
+
+
+def test_the_last_lines_and_spans_of_a_failure_go_first() -> None:
+    """A backlog must not stand before what explains the failure."""
+    world = World(silent, O2_FLUSH_STRATEGY="continuous", O2_BATCH_SIZE="3", O2_REQUEST_TIMEOUT_MS="100")
+    world.invoke()
+    world.log(3)
+    world.log(3)
+    world.log(1)
+    assert world.export("traces", PROTOBUF, encode(traces(2), PROTOBUF)) == 200
+    world.shutdown(reason="failure")
+    world.upstream = healthy
+    world.answer(Outcome(error="timed out"))
+    world.advance(2000)
+    streams = [(request.batch.stream[0], request.batch.count) for request in world.requests[1:] if request.batch]
+    assert set(streams[:2]) == {("logs", 1), ("traces", 2)}
+    assert world.account()["held"] == 0

@@ -36,7 +36,7 @@ def test_defaults() -> None:
     assert (each.flush_strategy, each.flush_budget_ms, each.flush_interval_ms) == ("auto", 1000, 5000)
     assert (each.max_buffer_size_mb, each.request_timeout_ms, each.max_retries) == (10, 30_000, 3)
     assert (each.initial_retry_delay_ms, each.max_retry_delay_ms) == (1000, 30_000)
-    assert each.log_types == {"function", "platform", "extension"}
+    assert each.log_types == {"function", "platform", "extension", "failure"}
     assert each.log_fields == set(LOG_FIELDS)
     assert (each.log_level, each.otlp_port, each.telemetry_port) == ("INFO", 4318, 0)
     assert (each.proxy, each.ca_cert, each.strict, each.warnings) == (None, "", False, [])

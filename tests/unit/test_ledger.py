@@ -28,7 +28,7 @@ def test_every_number_is_in_the_line() -> None:
     ledger.held_invocation(5)
     ledger.held_invocation(9)
     ledger.requests, ledger.retries, ledger.bytes_in, ledger.bytes_out = 1, 2, 3, 4
-    ledger.invocations, ledger.malformed, ledger.platform_logs_dropped = 5, 6, 7
+    ledger.invocations, ledger.malformed, ledger.platform_logs_dropped, ledger.synthesized = 5, 6, 7, 8
     decoded = json.loads(ledger.as_json())["ledger"]
     assert decoded.pop("logs") == {
         "received": 10,
@@ -47,6 +47,7 @@ def test_every_number_is_in_the_line() -> None:
         "invocations": 5,
         "malformed": 6,
         "platform_logs_dropped": 7,
+        "synthesized": 8,
         "hold_ms_total": 14,
         "hold_ms_max": 9,
     }

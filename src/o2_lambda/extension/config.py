@@ -72,6 +72,7 @@ class Config:
         self.otlp_named: frozenset[str] = frozenset()  # the signals whose URL the user gave, with these headers
         self.otlp_headers: dict[str, str] = {}
         self.function_name = ""
+        self.memory_mb = 0
         self.region = ""
 
     def upstream_url(self, signal: str) -> Url:
@@ -109,6 +110,8 @@ def load(environ: Mapping[str, str]) -> Config:
         setattr(config, setting.name[3:].lower(), value)
     config.function_name = environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
     config.region = environ.get("AWS_REGION", "")
+    memory_mb = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    config.memory_mb = int(memory_mb) if memory_mb.isascii() and memory_mb.isdigit() else 0
     if isinstance(config.endpoint, str):
         config.endpoint = parse_url("O2_ENDPOINT", config.endpoint)
     config.proxy = config.proxy or None

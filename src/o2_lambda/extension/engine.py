@@ -5,7 +5,7 @@ Times come in as `Now`, chance as `dice` (uniform in [0, 1)); lines to print com
 
 from __future__ import annotations
 
-from o2_lambda.extension.core import flush, otlp
+from o2_lambda.extension.core import evidence, flush, otlp
 from o2_lambda.extension.core.batch import LOGS
 from o2_lambda.extension.core.buffer import Buffer
 from o2_lambda.extension.core.correlate import trace_id_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from o2_lambda.extension.config import Config
+    from o2_lambda.extension.core.evidence import Finding
     from o2_lambda.extension.core.model import Now, Outcome, Sandbox
     from o2_lambda.extension.core.telemetry import Fact, Parsed
 
@@ -30,6 +31,7 @@ SHUTDOWN_MS = 2000  # what Lambda grants external extensions; taken where an eve
 SHUTDOWN_RESERVE_MS = 200  # of the two seconds: for the last lines and the exit
 SETTLE_MS = 60  # at shutdown: silence after which the telemetry is complete; two of Lambda's shortest buffering times
 SETTLE_WITHOUT_REPORT_MS = 300  # the same while the last invocation's platform.report is still owed
+EVIDENCE_RESERVE_MS = 500  # before the end of the drain: a failure is told then, whatever may still be to come
 EARLY_EXPORT_INTERVAL_MS = 200  # bounds the requests that an SDK causes which exports span by span
 CHUNK_EVENTS_MAX = 512  # events joined at a time: bounds the copy in memory, and how far a batch overshoots its size
 
@@ -52,6 +54,7 @@ class Engine:
             fields=config.log_fields,
             follow_start=not sandbox.managed,
         )
+        self._evidence = evidence.Evidence(config.memory_mb, side_by_side=sandbox.managed)
         self._rate = RateGauge()
         self._patience = Patience()
         self._early_at_ms = now.ms  # from when exports may set out before the invocation's end
@@ -67,6 +70,7 @@ class Engine:
         self._awaits_restore = sandbox.snap_start
         self._was_restored = False  # until `step` has told it
         self._shutdown_ms: int | None = None  # when SHUTDOWN came
+        self._shutdown_reason: str | None = None  # until what it means has been told
         self._drain_until_ms = 0
         self._telemetry_at_ms = now.ms
 
@@ -92,6 +96,7 @@ class Engine:
             deadline_wall_ms = now.wall_ms + SHUTDOWN_MS
         deadline_ms = now.ms + deadline_wall_ms - now.wall_ms
         if kind == "SHUTDOWN":
+            self._shutdown_reason = str(get(event, "shutdownReason"))
             self._begin_shutdown(deadline_ms, now)
         elif kind == "INVOKE":
             self._begin_invocation(event, deadline_ms, now)
@@ -189,6 +194,7 @@ class Engine:
         if request_id == self._request_id:
             self._done_id = ""  # retried under the same id: the runtimeDone that was seen is not this one's
         self._request_id = request_id
+        self._evidence.began(request_id, now.wall_ms * 1000)
         self._splicer.begin_invocation(self._request_id, trace_id_of(get(event, "tracing", "value")))
         strategy = self.config.flush_strategy
         if strategy == flush.AUTO:
@@ -258,6 +264,8 @@ class Engine:
         self._hold = None
         self._shutdown_ms = now.ms
         self._drain_until_ms = max(now.ms, deadline_ms - SHUTDOWN_RESERVE_MS)
+        if str(self._shutdown_reason).lower() in evidence.SHUTDOWN_REASONS:
+            self.buffer.mark_urgent()  # the last lines and spans before the failure
         self.sender.begin_drain(self._drain_until_ms, now)
         seconds = max(0, deadline_ms - now.ms) / 1000
         self.lines.add("NOTICE", f"Starting shutdown sequence with {seconds:.1f}s deadline")
@@ -269,11 +277,18 @@ class Engine:
             settle_ms = 0
         quiet_at_ms = max(self._shutdown_ms or 0, self._telemetry_at_ms) + settle_ms
         is_quiet = now.ms >= quiet_at_ms and not receiving and self._splicer.half_expires_ms is None
+        if self._shutdown_reason is not None:
+            tell_at_ms = self._drain_until_ms - EVIDENCE_RESERVE_MS
+            if is_quiet or now.ms >= tell_at_ms:
+                self._testify_at_last(now)
+            else:
+                actions.wake_by(tell_at_ms)
         is_sent = self.buffer.is_empty or self.sender.is_hopeless
         if (is_quiet and is_sent) or now.ms >= self._drain_until_ms:
             self._finish(now)
             actions.exit = True
             return
+        self.buffer.seal_urgent()
         actions.wake_by(self._drain_until_ms)
         if now.ms < quiet_at_ms:
             actions.wake_by(quiet_at_ms)
@@ -298,7 +313,20 @@ class Engine:
             self.ledger.dropped(batch.stream[0], batch.count, "no_credentials")
         self.lines.add("", self.ledger.as_json())
 
+    def _testify_at_last(self, now: Now) -> None:
+        reason, self._shutdown_reason = str(self._shutdown_reason), None
+        for finding in self._evidence.shut_down(reason, now.wall_ms * 1000, self._splicer.tail):
+            self._testify(finding, now)
+
     # Buffer
+
+    def _testify(self, finding: Finding, now: Now) -> None:
+        """Adds the record that says what became of an invocation."""
+        if evidence.TYPE in self.config.log_types:
+            record = self._splicer.synthesized(finding.request_id, finding.time_us, finding.members)
+            self.ledger.received("logs", 1)
+            self.ledger.synthesized += 1
+            self.buffer.add(LOGS, record.encode("latin-1"), 1, now_ms=now.ms, urgent=True)
 
     def _take(self, parsed: Parsed, now: Now) -> None:
         self.ledger.excluded("logs", parsed.excluded)
@@ -315,6 +343,9 @@ class Engine:
             self._platform_fact(fact, now)
 
     def _platform_fact(self, fact: Fact, now: Now) -> None:
+        finding = self._evidence.hear(fact, self._splicer.tail)
+        if finding is not None:
+            self._testify(finding, now)
         if fact.type == "platform.runtimeDone":
             self._done_id = fact.request_id or self._request_id
             if self._done_id == self._request_id:

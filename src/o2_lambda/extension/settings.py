@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-LOG_TYPES = ("function", "platform", "extension")
+LOG_TYPES = ("function", "platform", "extension", "failure")
 LOG_FIELDS = (
     "event_id",
     "function_name",
@@ -133,7 +133,13 @@ SETTINGS = (
         "O2_SERVICE", "text", "", "Service name on log records; default `OTEL_SERVICE_NAME`, then the function's name."
     ),
     Setting("O2_ENV", "text", "", "Deployment environment on log records."),
-    Setting("O2_LOG_TYPES", "list", ",".join(LOG_TYPES), "Which telemetry is sent.", choices=LOG_TYPES),
+    Setting(
+        "O2_LOG_TYPES",
+        "list",
+        ",".join(LOG_TYPES),
+        "Which telemetry is sent; `failure` is a record of our own on what timed out, ran out of memory or crashed.",
+        choices=LOG_TYPES,
+    ),
     Setting(
         "O2_LOG_FIELDS",
         "list",

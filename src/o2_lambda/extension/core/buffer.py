@@ -62,6 +62,16 @@ class Buffer:
         for stream in tuple(self._open):
             self.seal(stream)
 
+    def mark_urgent(self) -> None:
+        """What the open batches hold goes first in the shutdown drain."""
+        for batch in self._open.values():
+            batch.urgent = True
+
+    def seal_urgent(self) -> None:
+        """Moves the open batches that hold evidence of a failure into the queue, where they overtake the others."""
+        for stream in [stream for stream, batch in self._open.items() if batch.urgent]:
+            self.seal(stream)
+
     def seal_exports(self) -> bool:
         """Moves the open batches of OTLP data into the queue; False where there are none."""
         streams = [stream for stream in self._open if stream != LOGS]

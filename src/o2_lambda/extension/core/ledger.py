@@ -42,6 +42,7 @@ class Ledger:
         self.bytes_out = 0
         self.invocations = 0
         self.malformed = 0
+        self.synthesized = 0  # of the logs received: records of our own about failures
         self.platform_logs_dropped = 0
         self.hold_ms_total = 0  # between runtimeDone and our next `/next`: what the customer pays for
         self.hold_ms_max = 0
@@ -104,6 +105,7 @@ class Ledger:
                 "hold_ms_total",
                 "hold_ms_max",
                 "malformed",
+                "synthesized",
                 "platform_logs_dropped",
             )
         )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STITCH_TTL_MS = 1000  # [?] how long the second half of a split record may take
 RECORD_BYTES_MAX = 4 * 1024 * 1024  # of a stitched record; Lambda cuts at 1 MiB, so this is several cuts
+TAIL_BYTES = 65_536  # of the payloads of an invocation: a runtime's last words are looked for there once it has failed
 RESTORE_START = "platform.restoreStart"
 _OWN_PROGRESS = tuple(f'"{TAG} {level}' for level in PROGRESS_LEVELS)
 
@@ -32,12 +33,13 @@ _SPLIT_TAIL = "}]"  # what Lambda appends to the first half of a split record
 
 
 class Fact:
-    """A platform event that the engine acts on: its type, request id and record (nested `Pairs`)."""
+    """A platform event that the engine acts on: its type, request id, record (nested `Pairs`) and time in µs."""
 
-    __slots__ = ("record", "request_id", "type")
+    __slots__ = ("record", "request_id", "time_us", "type")
 
-    def __init__(self, type_: str, record: Any) -> None:
+    def __init__(self, type_: str, record: Any, time_us: int) -> None:
         self.type = type_
+        self.time_us = time_us
         self.record = record
         request_id = get(record, "requestId")
         self.request_id: str | None = readable(request_id) if isinstance(request_id, str) else None
@@ -92,6 +94,8 @@ class Splicer:
         self._time_us = 0
         self._recent = Recent()
         self._spans = Spans()
+        self.tail = ""  # the last of what came in since the last invocation began
+        self._tail_from = 0
         self._half = ""  # a split event's text so far, without the tail that Lambda appended
         self._half_expires_ms = 0
         self._rebuild_middle()
@@ -146,6 +150,7 @@ class Splicer:
             text, index = self._join_half(parsed, text, index, now_us)
         checked = not joined and (body.isascii() or is_utf8(body))
         size = len(text)
+        self._tail_from = 0
         while index < size and text[index] != "]":
             end = self._splice_function(parsed, text, index) if checked else 0
             if not end:
@@ -157,7 +162,13 @@ class Splicer:
                 index = skip_space(text, index + 1)
         if index < size and skip_space(text, index + 1) < size:
             self._malformed(parsed, text[index + 1 :], now_us)
+        self.tail = (self.tail + text[max(self._tail_from, size - TAIL_BYTES) :])[-TAIL_BYTES:]
         return parsed
+
+    def synthesized(self, request_id: str, time_us: int, members: str) -> str:
+        """A record of our own about an invocation, with the fields that its lines have."""
+        middle = self._middle if request_id == self._request_id else self._middle_for(request_id or None, None)
+        return f"{self._head(time_us)}{middle}{members}}}"
 
     def expire_half(self, now_us: int) -> Parsed:
         """The second half of a split record did not come: the first is forwarded as a string record."""
@@ -210,6 +221,8 @@ class Splicer:
             self._malformed(parsed, text[start:end], now_us)
             return end
         stamp = self._stamp_or_now(time, now_us)
+        if type_ == "platform.start":
+            self.tail, self._tail_from = "", start
         if type_.startswith("platform."):
             self._platform(parsed, type_, record, stamp, text[start + 1 : end])
         else:
@@ -217,7 +230,7 @@ class Splicer:
         return end
 
     def _platform(self, parsed: Parsed, type_: str, record: Any, stamp: int, rest: str) -> None:
-        fact = Fact(type_, record)
+        fact = Fact(type_, record, stamp)
         parsed.facts.append(fact)
         if type_ == RESTORE_START:
             self.renew()
