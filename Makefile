@@ -45,7 +45,7 @@ layer: $(INSTALLED) ## Build the layer zips for both architectures into target/
 	$(BIN)/o2-lambda build --inspect $(ARGS)
 
 .PHONY: bench
-bench: $(INSTALLED) ## Measure start-up, memory and throughput
+bench: $(INSTALLED) ## Measure the layer's start-up, memory and throughput (ARGS="--vs FILE": beside another)
 	$(BIN)/python bench/extension.py $(ARGS)
 
 .PHONY: settings

@@ -1,289 +1,195 @@
-"""Measures an extension executable against a minimal Lambda and a minimal OpenObserve, scenario by scenario.
+"""Measures extension executables against a minimal Lambda and a minimal OpenObserve: start, memory, lines, holds.
 
-    python bench/extension.py [--executable PATH] [--runs N] [--json FILE] [SCENARIO ...]
+    python bench/extension.py [--executable PATH] [--vs [NAME=]PATH ...] [--runs N] [--lives N] [--json FILE]
+                              [--plot FILE] [SCENARIO ...]
 
-Each run starts a fresh process. Printed are medians over the runs with minimum and maximum; the machine and the
-command come first. Without --executable the extension is run from source by this interpreter.
+Without --executable the layer's is built and taken out of the zip. Beside it the extension from source, a C program
+that does the least an extension can do (the floor) and every --vs are measured, in turns: one run of each, then the
+next round, so that what else the machine does meets all of them. Each run is a fresh process. Printed are medians
+with minimum and maximum, and ratios to the first column; machine, load and command come first. Where it may, the
+bench runs with real-time priority, the scenarios with a CPU quota excepted.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import hashlib
 import os
 import platform
-import statistics
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-import uuid
+import zipfile
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from fakes import FakeLambda, Sink, batch, event, stamp
-from o2_lambda.layer.source import write_extension
+import machine
+import plot
+import report
+import scenarios
+import starts
+from o2_lambda.layer.build import build, project_root
+from o2_lambda.layer.source import EXTENSION_NAME, write_extension
+from starts import Candidate
 
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-CREDENTIALS = "Basic YmVuY2g6YmVuY2g="
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Scenario: TypeAlias = Callable[[Candidate], report.Figures]
+
+HERE = Path(__file__).resolve().parent
+SYSTEM_CA = Path("/etc/ssl/certs")
+LIVES = ("cycle", "warm", "memory", "bulk", "bulk_tls", "outage", "errors", "backlog")
+LIMITED = {f"start_{size.replace(' ', '').lower()}": cpus for size, cpus in machine.SHARES.items()}
+STARTS = ("start", "start_evicted", "start_tls", *LIMITED)
 
 
-class Run:
-    """One process of the extension between a fake Lambda and a sink."""
+def unpack_layer(folder: Path) -> Path:
+    """Builds the core zip for this machine and unpacks it; returns its executable."""
+    arch = "x86_64" if platform.machine() == "x86_64" else "arm64"
+    (path,) = build([arch], ["core"], folder, project_root() / ".cache" / "layer")
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder)
+    print(f"{path.name}: {path.stat().st_size} bytes")
+    executable = folder / "extensions" / EXTENSION_NAME
+    executable.chmod(0o755)
+    return executable
 
-    def __init__(self, executable: Path, *, latency_ms: float = 0, **settings: str) -> None:
-        self.sink = Sink(latency_ms)
-        self.lambda_ = FakeLambda()
-        environment = {
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.lambda_.port}",
-            "AWS_LAMBDA_FUNCTION_NAME": "bench",
-            "AWS_REGION": "us-east-1",
-            "O2_ENDPOINT": f"http://127.0.0.1:{self.sink.port}",
-            "O2_ORGANIZATION_ID": "default",
-            "O2_AUTHORIZATION_HEADER": CREDENTIALS,
-            "O2_OTLP_PORT": "0",
-            **settings,
+
+def compiled(name: str, folder: Path) -> Path | None:
+    """One of the bench's own C programs, static; None without a compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    subprocess.run([compiler, "-O2", "-static", "-o", folder / name, HERE / f"{name}.c"], check=True)
+    return folder / name
+
+
+def candidates(options: argparse.Namespace, folder: Path) -> list[Candidate]:
+    """What is measured: the layer's executable first."""
+    first = options.executable.resolve() if options.executable else unpack_layer(folder)
+    layer_ca = first.parent.parent / "o2" / "ca"
+    ca = layer_ca if layer_ca.is_dir() else SYSTEM_CA
+    found = [Candidate("layer" if not options.executable else first.name, first, ca)]
+    for word in options.vs:
+        name, _, path = word.rpartition("=")
+        path = Path(path).resolve()
+        found.append(Candidate(name or path.name, path, ca))
+    (folder / "source").mkdir()
+    found.append(Candidate("source", write_extension(folder / "source"), ca, evictable=False))
+    if floor := compiled("floor", folder):
+        found.append(Candidate("floor", floor, minimal=True))
+    else:
+        print("floor: not measured, there is no C compiler here (cc)")
+    return found
+
+
+def applicable(scenario: str, candidate: Candidate) -> bool:
+    """Whether a candidate can be measured so."""
+    if scenario == "start_evicted":
+        return candidate.evictable
+    return not candidate.minimal or (scenario in STARTS and scenario != "start_tls")
+
+
+def scenario_functions(folder: Path) -> dict[str, Scenario]:
+    """Name -> what runs it; a scenario that this machine does not allow is left out, and said so."""
+    found: dict[str, Scenario] = {name: getattr(starts, name) for name in STARTS if name not in LIMITED}
+    gate = compiled("gate", folder)
+    try:
+        machine.Quota(1).close()
+    except OSError as reason:
+        print(f"CPU quotas: not measured, no cgroup can be made here ({reason})")
+    else:
+        if gate:
+            for name, cpus in LIMITED.items():
+                found[name] = partial(starts.start_limited, gate=gate, cpus=cpus)
+                period_ms = machine.PERIOD_US // 1000
+                found[name].__doc__ = f"Spawn to the first /next with {cpus} CPU (cgroup quota of each {period_ms} ms)."
+        else:
+            print("CPU quotas: not measured, there is no C compiler here (cc)")
+    return found | {name: getattr(scenarios, name) for name in LIVES}
+
+
+def measure(scenario: str, function: Scenario, field: list[Candidate], runs: int) -> dict[str, list[report.Figures]]:
+    """Candidate -> figures of each run; one round before them fills the caches."""
+    found: dict[str, list[report.Figures]] = {}
+    taking_part = [candidate for candidate in field if applicable(scenario, candidate)]
+    for number in range(-1 if scenario in STARTS else 0, runs):
+        turn = number % len(taking_part)
+        for candidate in taking_part[turn:] + taking_part[:turn]:
+            try:
+                figures = function(candidate)
+            except (OSError, subprocess.TimeoutExpired) as reason:
+                print(f"{scenario}: {candidate.name} failed: {reason}")
+                continue
+            if number >= 0:
+                found.setdefault(candidate.name, []).append(figures)
+    return {candidate.name: found.get(candidate.name, []) for candidate in taking_part}
+
+
+def sizes(field: list[Candidate]) -> dict[str, dict[str, object]]:
+    """Path, size and digest of each executable."""
+    return {
+        candidate.name: {
+            "path": str(candidate.path),
+            "bytes": candidate.path.stat().st_size,
+            "sha256": hashlib.sha256(candidate.path.read_bytes()).hexdigest(),
         }
-        self.spawned = time.monotonic()
-        self.process = subprocess.Popen([executable], env=environment, stdout=subprocess.PIPE, text=True)
-        if not self.lambda_.next_called.acquire(timeout=10):
-            raise TimeoutError("the extension never asked for the first event")
-
-    def proc(self, name: str) -> str:
-        """A file of the process under /proc."""
-        return Path(f"/proc/{self.process.pid}/{name}").read_text()
-
-    def cpu_ms(self) -> float:
-        """User and system time so far, to the nanosecond where the kernel offers it."""
-        nanoseconds = self.proc("schedstat").split()[0]
-        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
-        total = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
-        return max(total, int(nanoseconds)) / 1e6
-
-    def memory_mb(self, field: str) -> float:
-        """VmRSS or VmHWM."""
-        line = next(line for line in self.proc("status").splitlines() if line.startswith(field))
-        return int(line.split()[1]) / 1024
-
-    def reset_peak(self) -> None:
-        """Lets VmHWM start anew."""
-        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
-
-    def invoke(self, lines: int, *, width: int = 200, per_post: int = 1000) -> float:
-        """One invocation that logs so many lines; returns ms from runtimeDone to the next `/next`."""
-        request_id = str(uuid.uuid4())
-        self.lambda_.invoke(request_id, timeout_ms=60_000)
-        self.lambda_.post(batch(event("platform.start", {"requestId": request_id, "version": "$LATEST"})))
-        for start in range(0, lines, per_post):
-            self.lambda_.post(log_lines(request_id, min(per_post, lines - start), width, start))
-        done = batch(event("platform.runtimeDone", {"requestId": request_id, "status": "success"}))
-        began = time.monotonic()
-        self.lambda_.post(done)
-        if not self.lambda_.next_called.acquire(timeout=70):
-            raise TimeoutError("the extension holds /next")
-        return (self.lambda_.moments.next[-1] - began) * 1000
-
-    def shutdown(self) -> tuple[float, int, dict]:
-        """(ms until the exit, exit status, ledger)."""
-        began = time.monotonic()
-        self.lambda_.shutdown()
-        output, _ = self.process.communicate(timeout=10)
-        took_ms = (time.monotonic() - began) * 1000
-        line = next((line for line in output.splitlines() if line.startswith('{"ledger"')), '{"ledger":{}}')
-        self.lambda_.close()
-        self.sink.close()
-        return took_ms, self.process.returncode, json.loads(line)["ledger"]
-
-
-def log_lines(request_id: str, count: int, width: int, start: int) -> bytes:
-    """A telemetry payload of `count` lines that look like logs and differ from each other."""
-    now = stamp()
-    lines = []
-    for number in range(start, start + count):
-        words = f"item {number} took {number * 7919 % 1000} ms user={number * 2654435761 % 2**32:x}"
-        text = f"[INFO]\\t{now}\\t{request_id}\\t{words}"
-        lines.append(f'{{"time":"{now}","type":"function","record":"{text.ljust(width, ".")}\\n"}}')
-    return ("[" + ",".join(lines) + "]").encode()
-
-
-def start(executable: Path) -> dict[str, float]:
-    """Spawn to register and to the first /next; CPU until then; memory at rest."""
-    run = Run(executable)
-    cpu_ms = run.cpu_ms()
-    moments = run.lambda_.moments
-    time.sleep(0.3)
-    figures = {
-        "register_ms": (moments.register - run.spawned) * 1000,
-        "next_ms": (moments.next[0] - run.spawned) * 1000,
-        "cpu_until_next_ms": cpu_ms,
-        "rss_idle_mb": run.memory_mb("VmRSS"),
-    }
-    run.shutdown()
-    return figures
-
-
-def cycle(executable: Path) -> dict[str, float]:
-    """From runtimeDone to /next in end mode, 10 lines an invocation, sink 0 and 50 ms away."""
-    figures = {}
-    for latency_ms in (0, 50):
-        run = Run(executable, latency_ms=latency_ms, O2_FLUSH_STRATEGY="end")
-        holds = [run.invoke(10) for _ in range(30)]
-        figures[f"hold_{latency_ms}_ms"] = statistics.median(holds)
-        figures[f"hold_{latency_ms}_max_ms"] = max(holds)
-        expected = run.sink.lines
-        _, _, ledger = run.shutdown()
-        figures[f"lost_{latency_ms}"] = ledger["logs"]["received"] - run.sink.lines
-        figures[f"frozen_without_{latency_ms}"] = 30 * 12 - expected
-    return figures
-
-
-def warm(executable: Path) -> dict[str, float]:
-    """20 invocations of 2000 lines against a sink 20 ms away."""
-    run = Run(executable, latency_ms=20, O2_FLUSH_STRATEGY="end")
-    holds = [run.invoke(2000) for _ in range(20)]
-    *_rest, ledger = run.shutdown()
-    return {
-        "lines": run.sink.lines,
-        "lost": 40_040 - run.sink.lines,
-        "hold_ms": statistics.median(holds),
-        "requests": run.sink.requests,
-        "held": ledger["logs"]["held"],
+        for candidate in field
     }
 
 
-def bulk(executable: Path) -> dict[str, float]:
-    """100,000 lines of 200 B in one invocation: loss, CPU per line, peak memory, memory afterwards."""
-    run = Run(executable, O2_FLUSH_STRATEGY="end", O2_FLUSH_BUDGET_MS="20000")
-    run.invoke(10)
-    run.reset_peak()
-    before_ms = run.cpu_ms()
-    hold_ms = run.invoke(100_000)
-    cpu_ms = run.cpu_ms() - before_ms
-    figures = {
-        "cpu_per_line_us": cpu_ms / 100,
-        "rss_peak_mb": run.memory_mb("VmHWM"),
-        "rss_after_mb": run.memory_mb("VmRSS"),
-        "hold_ms": hold_ms,
-    }
-    run.shutdown()
-    return figures | {"lost": 100_014 - run.sink.lines, "bytes_per_line": run.sink.bytes_in / 100_000}
-
-
-def held(executable: Path) -> dict[str, float]:
-    """100,000 lines held because every request fails: peak memory, then all is delivered."""
-    run = Run(
-        executable,
-        O2_FLUSH_STRATEGY="end",
-        O2_FLUSH_BUDGET_MS="500",
-        O2_INITIAL_RETRY_DELAY_MS="50",
-        O2_MAX_RETRY_DELAY_MS="200",
-    )
-    run.sink.plan = [503] * 10_000
-    run.invoke(10)
-    run.reset_peak()
-    run.invoke(100_000)
-    figures = {"rss_peak_mb": run.memory_mb("VmHWM"), "rss_holding_mb": run.memory_mb("VmRSS")}
-    run.sink.plan = []
-    time.sleep(0.3)
-    run.invoke(10)
-    _, status, ledger = run.shutdown()
-    return figures | {
-        "lost": 100_000 + 3 * 10 - 10 + 6 - run.sink.lines,
-        "dropped": sum(ledger["logs"]["dropped"].values()),
-        "exit": status,
-    }
-
-
-def outage(executable: Path) -> dict[str, float]:
-    """The backend refuses connections for 10 s, then is back: longest hold, loss."""
-    run = Run(executable, O2_FLUSH_STRATEGY="end")
-    port = run.sink.port
-    run.sink.close()
-    holds, began, sent = [], time.monotonic(), 0
-    while time.monotonic() - began < 10:
-        holds.append(run.invoke(50))
-        sent += 52
-        time.sleep(0.2)
-    back = Sink(port=port)
-    back_at = time.monotonic()
-    while back.lines < sent and time.monotonic() - back_at < 40:
-        run.invoke(1)
-        sent += 3
-        time.sleep(0.2)
-    recovered_ms = (time.monotonic() - back_at) * 1000
-    run.sink = back
-    _, status, ledger = run.shutdown()
-    return {
-        "lost": ledger["logs"]["received"] - back.lines,
-        "hold_max_ms": max(holds),
-        "hold_median_ms": statistics.median(holds),
-        "recovered_ms": recovered_ms,
-        "exit": status,
-    }
-
-
-def errors(executable: Path) -> dict[str, float]:
-    """The first 8 requests are answered 500; 1000 lines."""
-    run = Run(executable, O2_FLUSH_STRATEGY="end")
-    run.sink.plan = [500] * 8
-    holds = [run.invoke(100) for _ in range(10)]
-    took_ms, status, ledger = run.shutdown()
-    return {
-        "lost": ledger["logs"]["received"] - run.sink.lines,
-        "hold_max_ms": max(holds),
-        "shutdown_ms": took_ms,
-        "exit": status,
-    }
-
-
-def backlog(executable: Path) -> dict[str, float]:
-    """SHUTDOWN with 20,000 lines held and a sink 50 ms away."""
-    run = Run(executable, latency_ms=50, O2_FLUSH_STRATEGY="end", O2_FLUSH_BUDGET_MS="0")
-    run.sink.plan = [503] * 3
-    run.invoke(20_000)
-    took_ms, status, ledger = run.shutdown()
-    return {
-        "lost": ledger["logs"]["received"] - run.sink.lines,
-        "shutdown_ms": took_ms,
-        "exit": status,
-        "requests": run.sink.requests,
-    }
-
-
-SCENARIOS = {scenario.__name__: scenario for scenario in (start, cycle, warm, bulk, held, outage, errors, backlog)}
-
-
-def machine() -> str:
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        "?",
-    )
-    return f"{model}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenarios", nargs="*", choices=[[], *STARTS, *LIVES], default=[])
+    parser.add_argument("--executable", type=Path, help="instead of the layer's, built here")
+    parser.add_argument("--vs", action="append", default=[], metavar="[NAME=]PATH", help="another one, repeatable")
+    parser.add_argument("--runs", type=int, default=40, help="rounds of the starts (40)")
+    parser.add_argument("--lives", type=int, default=5, help="rounds of the rest (5)")
+    parser.add_argument("--json", type=Path, default=Path("target/bench/extension.json"), help="raw data (%(default)s)")
+    parser.add_argument("--plot", type=Path, default=Path("target/bench/extension.png"), help="picture (%(default)s)")
+    parser.add_argument("--among-others", action="store_true", help="do not run with real-time priority")
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("scenarios", nargs="*", choices=[[], *SCENARIOS], default=[])
-    parser.add_argument("--executable", type=Path)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    options = parsed()
     threading.excepthook = lambda _arguments: None  # a fake's thread ends with its socket
-    with tempfile.TemporaryDirectory() as folder:
-        executable = arguments.executable or write_extension(Path(folder))
-        print(machine())
-        print("command: python", " ".join(sys.argv))
-        results = {}
-        for name in arguments.scenarios or SCENARIOS:
-            runs = [SCENARIOS[name](executable) for _ in range(arguments.runs)]
-            results[name] = runs
-            print(f"\n{name}: {SCENARIOS[name].__doc__}")
-            for figure in runs[0]:
-                values = [run[figure] for run in runs]
-                print(f"  {figure:<22} {statistics.median(values):10.2f}   ({min(values):.2f} to {max(values):.2f})")
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": machine(), "results": results}, indent=1))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        header: dict[str, object] = {
+            "machine": machine.describe(),
+            "load_before": machine.load(),
+            "scheduling": machine.run_ahead(enabled=not options.among_others),
+            "command": " ".join(["python", *sys.argv]),
+        }
+        field = candidates(options, folder)
+        header["candidates"] = sizes(field)
+        for key in ("machine", "load_before", "scheduling", "command"):
+            print(f"{key}: {header[key]}")
+        for candidate, facts in sizes(field).items():
+            print(f"{candidate}: {facts['bytes']} bytes, sha256 {str(facts['sha256'])[:16]}")
+        functions = scenario_functions(folder)
+        results: report.Results = {}
+        for scenario in options.scenarios or functions:
+            if function := functions.get(scenario):
+                runs = options.runs if scenario in STARTS else options.lives
+                # A quota binds ordinary processes only.
+                machine.run_ahead(enabled=scenario not in LIMITED and not options.among_others)
+                results[scenario] = measure(scenario, function, field, runs)
+                about = (function.__doc__ or "").splitlines()[0]
+                report.print_scenario(scenario, about, results[scenario])
+    header["load_after"] = machine.load()
+    print(f"\nload_after: {header['load_after']}")
+    report.write_json(options.json, header, results)
+    plot.draw(options.plot, header, results)
+    print(f"raw data: {options.json}; picture: {options.plot}")
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("MPLCONFIGDIR", str(Path(tempfile.gettempdir()) / "o2-bench-matplotlib"))
     main()

@@ -14,7 +14,10 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ssl
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -38,8 +41,9 @@ def read_message(stream: IO[bytes]) -> tuple[str, dict[str, str], bytes] | None:
 class Server:
     """A threaded socket server; `handle` answers one request with (status, headers, body) or None to hang up."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self._socket = socket.create_server(("127.0.0.1", port), backlog=128)
+        self._tls = tls
         self.port = self._socket.getsockname()[1]
         self.connections = 0
         self._clients: list[socket.socket] = []
@@ -52,13 +56,15 @@ class Server:
             except OSError:
                 return
             self.connections += 1
-            self._clients.append(client)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        stream = client.makefile("rb")
         try:
+            if self._tls:
+                client = self._tls.wrap_socket(client, server_side=True)
+            self._clients.append(client)
+            stream = client.makefile("rb")
             while (message := read_message(stream)) is not None:
                 answer = self.handle(*message)
                 if answer is None:
@@ -76,8 +82,9 @@ class Server:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Refuses connections from here on and drops those that are open."""
-        self._socket.shutdown(socket.SHUT_RDWR)
+        """Refuses connections from here on and drops those that are open; a second time does nothing."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for client in self._clients:
             with contextlib.suppress(OSError):
@@ -160,14 +167,14 @@ class FakeLambda(Server):
 class Sink(Server):
     """Answers `_json` as OpenObserve does, after `latency_ms`; `plan` holds statuses for the next requests."""
 
-    def __init__(self, latency_ms: float = 0, port: int = 0) -> None:
+    def __init__(self, latency_ms: float = 0, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.latency_ms = latency_ms
         self.plan: list[int] = []
         self.lines = 0
         self.requests = 0
         self.bytes_in = 0
         self.bodies: list[list] | None = None
-        super().__init__(port)
+        super().__init__(port, tls)
 
     def handle(self, start: str, headers: dict[str, str], body: bytes) -> Answer:
         """Counts and confirms, unless something else is planned."""

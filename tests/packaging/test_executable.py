@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -84,24 +83,6 @@ def test_nothing_of_the_machine_steers_its_interpreter(executable: Path, tmp_pat
         "LANG": "xx_YY.UTF-16",
     }
     assert output(executable, "--version", **hostile) == f"o2-lambda-extension {__version__}\n"
-
-
-def test_no_file_is_opened_before_register(executable: Path, arena: Arena, tmp_path: Path) -> None:
-    """Registration is serial on every cold start, and a file may lie on a cold disk."""
-    strace = shutil.which("strace")
-    if strace is None:
-        pytest.skip("no strace here")
-    trace = tmp_path / "trace"
-    traced = tmp_path / "traced"
-    traced.write_text(f'#!/bin/sh\nexec {strace} -f -s 64 -o "{trace}" "{executable}"\n')
-    traced.chmod(0o755)
-    rig = arena.rig(executable=traced, TZ=":UTC")
-    rig.end()
-    before, registered, _after = trace.read_text().partition("/extension/register")
-    assert registered
-    calls = re.findall(r"^\d+ +(\w+)\(", before, re.MULTILINE)
-    assert calls[0] == "execve"
-    assert not {"open", "openat", "readlink", "readlinkat", "stat", "newfstatat", "access"} & set(calls)
 
 
 def test_it_registers_under_its_file_name(executable: Path, arena: Arena, tmp_path: Path) -> None:
