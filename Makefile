@@ -48,6 +48,14 @@ layer: $(INSTALLED) ## Build the layer zips for both architectures into target/
 bench: $(INSTALLED) ## Measure the layer's start-up, memory and throughput (ARGS="--vs FILE": beside another)
 	$(BIN)/python bench/extension.py $(ARGS)
 
+.PHONY: soak
+soak: $(INSTALLED) ## Load for an hour with memory watched (ARGS="--minutes 5": for less)
+	$(BIN)/python bench/soak.py $(ARGS)
+
+.PHONY: starts
+starts: $(INSTALLED) ## Start the snapshot 10,000 times
+	O2_TEST_STARTS=10000 $(BIN)/pytest tests/packaging/test_snapshot.py -k every_time --timeout 7200 $(ARGS)
+
 .PHONY: settings
 settings: $(INSTALLED) ## Write the table of settings into README.md
 	$(BIN)/python scripts/write_settings.py

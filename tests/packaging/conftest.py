@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from o2_lambda.layer.build import build, project_root
-from o2_lambda.layer.linking import EXECUTABLE
-from o2_lambda.layer.process import LayerError, UnavailableError, read, run
-from o2_lambda.layer.store import Store
+from o2_lambda.layer.linking import EXECUTABLE, FLAVOURS
+from o2_lambda.layer.process import UnavailableError, read
+from o2_lambda.layer.toolchain import TARGETS, host, runner
 from tests.integration.rig import Arena
 
 if TYPE_CHECKING:
@@ -24,14 +24,21 @@ if TYPE_CHECKING:
 CACHE = project_root() / ".cache" / "layer"
 
 
-def built(arch: str, folder: Path) -> list[Path]:
-    """The zips of an architecture; skips where this machine cannot build them."""
+@contextlib.contextmanager
+def skip_unavailable() -> Iterator[None]:
+    """Skips where this machine cannot build the layer."""
     if sys.platform != "linux":
         pytest.skip("the layer is built on Linux")
     try:
-        return build([arch], ["full", "core"], folder, CACHE)
+        yield
     except UnavailableError as reason:
         pytest.skip(f"the layer cannot be built here: {reason}")
+
+
+def built(arch: str, flavour: str, folder: Path) -> list[Path]:
+    """The zips of an architecture."""
+    with skip_unavailable():
+        return build([arch], ["full", "core"], folder, CACHE, flavour=flavour)
 
 
 def unpacked(archive: Path, folder: Path) -> Path:
@@ -43,10 +50,16 @@ def unpacked(archive: Path, folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", params=FLAVOURS)
+def flavour(request: pytest.FixtureRequest) -> str:
+    """Each flavour is as good as the other: all tests are for both."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
-def zips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def zips(flavour: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The zips for this machine's own architecture: full, core."""
-    return built("x86_64" if platform.machine() == "x86_64" else "arm64", tmp_path_factory.mktemp("target"))
+    return built(host().arch, flavour, tmp_path_factory.mktemp("target"))
 
 
 @pytest.fixture(scope="session")
@@ -62,35 +75,18 @@ def executable(layer: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def arm64_executable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def arm64_executable(flavour: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The executable for arm64, as a script that runs it under emulation on other machines."""
-    folder = unpacked(built("arm64", tmp_path_factory.mktemp("target"))[0], tmp_path_factory.mktemp("opt"))
+    folder = unpacked(built("arm64", flavour, tmp_path_factory.mktemp("target"))[0], tmp_path_factory.mktemp("opt"))
     program = folder / "extensions" / EXECUTABLE
-    if platform.machine() == "aarch64":
+    with skip_unavailable():
+        emulator = runner(TARGETS["arm64"])
+    if not emulator:
         return program
     script = tmp_path_factory.mktemp("emulated") / EXECUTABLE
-    script.write_text(f'#!/bin/sh\nexec "{qemu()}" -0 {EXECUTABLE} "{program}" "$@"\n')
+    script.write_text(f'#!/bin/sh\nexec {emulator[0]} -0 {EXECUTABLE} "{program}" "$@"\n')
     script.chmod(0o755)
     return script
-
-
-def qemu() -> str:
-    """A qemu that runs arm64 programs: the system's, or one unpacked from Debian's package; skips without."""
-    installed = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
-    if installed:
-        return installed
-
-    def make(output: Path, scratch: Path) -> None:
-        options = ["-o", "APT::Sandbox::User=root", "-o", "Debug::NoLocking=1"]
-        run(["apt-get", *options, "download", "qemu-user-static"], cwd=scratch, log=scratch / "log")
-        (package,) = scratch.glob("*.deb")
-        run(["dpkg-deb", "-x", package, scratch / "root"], log=scratch / "log")
-        shutil.copy(scratch / "root/usr/bin/qemu-aarch64-static", output)
-
-    try:
-        return str(Store(CACHE).result("qemu", ["qemu-user-static"], make) / "qemu-aarch64-static")
-    except LayerError as reason:
-        pytest.skip(f"no qemu for arm64: {reason}")
 
 
 @pytest.fixture

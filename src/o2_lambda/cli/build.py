@@ -12,6 +12,7 @@ from rich.table import Table
 
 from o2_lambda.layer.build import VARIANTS, project_root
 from o2_lambda.layer.build import build as build_layers
+from o2_lambda.layer.linking import FLAVOURS
 from o2_lambda.layer.packing import sizes
 from o2_lambda.layer.process import LayerError
 from o2_lambda.layer.toolchain import TARGETS
@@ -36,6 +37,12 @@ _BYTES_PER_KB = 1000
     help="full: with auto-instrumentation; core: the extension alone. Repeatable; all by default.",
 )
 @click.option(
+    "--flavour",
+    type=click.Choice(FLAVOURS),
+    help="plain: the interpreter starts in each process; snapshot: it has started when the layer was built. "
+    "By default what is known to work on the architecture.",
+)
+@click.option(
     "--target",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("target"),
@@ -43,7 +50,7 @@ _BYTES_PER_KB = 1000
     help="Folder for the zips.",
 )
 @click.option("--inspect", is_flag=True, help="Print the sizes of each zip's parts.")
-def build(*, arch: str, variants: tuple[str, ...], target: Path, inspect: bool) -> None:
+def build(*, arch: str, variants: tuple[str, ...], flavour: str | None, target: Path, inspect: bool) -> None:
     """Build the layer from pinned sources; only what has changed is made anew.
 
     Needs a Debian machine with make and perl.
@@ -54,7 +61,7 @@ def build(*, arch: str, variants: tuple[str, ...], target: Path, inspect: bool) 
     began = time.monotonic()
     try:
         with console.status(f"Building for {' and '.join(arches)} ..."):
-            paths = build_layers(arches, variants or VARIANTS, target, cache)
+            paths = build_layers(arches, variants or VARIANTS, target, cache, flavour=flavour)
     except LayerError as error:
         raise click.ClickException(str(error)) from None
     for path in paths:

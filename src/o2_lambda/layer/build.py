@@ -9,7 +9,7 @@ import certifi
 
 from o2_lambda.layer import bytecode, notices
 from o2_lambda.layer.certificates import hashed_folder
-from o2_lambda.layer.linking import EXECUTABLE, Builder
+from o2_lambda.layer.linking import DEFAULT_FLAVOUR, EXECUTABLE, Builder
 from o2_lambda.layer.packing import Entry, write_zip
 from o2_lambda.layer.store import Store
 from o2_lambda.layer.toolchain import TARGETS
@@ -33,16 +33,19 @@ def project_root() -> Path:
     return Path(__file__).parents[3]
 
 
-def build(arches: Iterable[str], variants: Iterable[str], target: Path, cache: Path) -> list[Path]:
+def build(
+    arches: Iterable[str], variants: Iterable[str], target: Path, cache: Path, *, flavour: str | None = None
+) -> list[Path]:
     """Builds the zips into the folder `target`, one per architecture and variant; returns their paths.
 
+    `flavour` is one of linking.FLAVOURS; None: what is known to work on the architecture.
     Raises LayerError where an input or a tool is missing or fails.
     """
     builder = Builder(Store(cache))
     wanted = list(variants)
     paths = []
     for arch in arches:
-        core = _entries(builder, arch)
+        core = _entries(builder, arch, flavour or DEFAULT_FLAVOUR[arch])
         for variant in wanted:
             path = target / zip_name(arch, variant)
             write_zip(path, core | tracing_entries(builder.inputs) if variant == "full" else core)
@@ -70,8 +73,8 @@ def _python(inputs: Inputs) -> dict[str, bytes]:
     return sources | {path.removeprefix(OPT): content for path, content in byte_code.items()}
 
 
-def _entries(builder: Builder, arch: str) -> dict[str, Entry]:
-    executable = builder.executable(TARGETS[arch]).read_bytes()
+def _entries(builder: Builder, arch: str, flavour: str) -> dict[str, Entry]:
+    executable = builder.executable(TARGETS[arch], flavour).read_bytes()
     files = {f"extensions/{EXECUTABLE}": Entry(executable, executable=True)}
     files |= {f"{CA_FOLDER}/{name}": Entry(pem) for name, pem in hashed_folder(certifi.contents()).items()}
     return files | notices.entries(notices.components(builder.inputs, project_root()), files)

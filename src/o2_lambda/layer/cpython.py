@@ -37,7 +37,8 @@ ANSWERS = {
     "ac_cv_pthread_system_supported": "yes",
     "ac_cv_working_tzset": "yes",
 }
-OPTIMIZE = "-DNDEBUG -O3 -fwrapv"
+# Objects come out of blocks of 256 KiB, not of 1 MiB with a search tree over them: less memory in use, more returned.
+OPTIMIZE = "-DNDEBUG -O3 -fwrapv -DWITH_PYMALLOC_RADIX_TREE=0"
 LIBRARY = "libpython.a"
 INTERPRETER = "_bootstrap_python"  # CPython's own name for it: no extension modules, the library read from the sources
 _GOALS = """

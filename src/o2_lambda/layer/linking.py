@@ -9,14 +9,33 @@ from typing import TYPE_CHECKING
 from o2_lambda.layer import cpython, freezing, libraries
 from o2_lambda.layer.inputs import CPYTHON, Inputs
 from o2_lambda.layer.process import run
-from o2_lambda.layer.toolchain import JOBS, Target, Toolchain, host
+from o2_lambda.layer.toolchain import JOBS, Target, Toolchain, host, runner
 
 if TYPE_CHECKING:
     from o2_lambda.layer.store import Store
 
 EXECUTABLE = "o2-lambda-extension"
 NATIVE = Path(__file__).parent / "native"
-NATIVE_UNITS = ("launcher.c", "modules.c", "getpath.c")
+_COMMON_UNITS = ("interpreter.c", "modules.c", "getpath.c")
+# plain starts CPython and the extension in each process; snapshot resumes a process in which that has been done.
+FLAVOUR_UNITS = {
+    "plain": ("plain.c", *_COMMON_UNITS),
+    "snapshot": ("snapshot.c", "arena.c", "image.c", "check.c", *_COMMON_UNITS),
+}
+FLAVOURS = tuple(FLAVOUR_UNITS)
+DEFAULT_FLAVOUR = {"x86_64": "plain", "arm64": "plain"}
+HEADERS = ("interpreter.h", "arena.h", "image.h", "check.h")
+# One function a line: those that a life with one invocation runs, by first use. Together they take few pages.
+# scripts/hot_functions.py writes it; a name that has gone is ignored.
+HOT_FUNCTIONS = NATIVE / "hot_functions.txt"
+SNAPSHOT_LAYOUT = NATIVE / "snapshot.ld"
+# High addresses: the checker takes every word for a pointer that could be one, and small numbers are frequent.
+SNAPSHOT_FLAGS = ("-Wl,--image-base=0x60000000",)
+# What a snapshot holds: these and whatever they import, which is all that an invocation needs but TLS. OpenSSL reads
+# the machine's CPU and random numbers as it is imported, so it must not be among that; what a person's command, passive
+# mode and the like need is imported when it is needed.
+SNAPSHOT_MODULES = ("o2_lambda.extension.main", "o2_lambda.extension.boot", "o2_lambda.extension.io.loop")
+GENERATOR = "generator"
 # CPython's extension modules that are linked in, from its Modules folder.
 MODULE_UNITS = (
     "_json.c",
@@ -28,12 +47,13 @@ MODULE_UNITS = (
     "socketmodule.c",
     "zlibmodule.c",
 )
+FOREIGN_KEYS = NATIVE / "foreign_keys.h"
+MODULE_FLAGS: dict[str, list[str | Path]] = {"_json.c": ["-include", FOREIGN_KEYS]}
 # musl gives a thread 128 KiB of stack unless the executable says otherwise: too little for CPython's recursion limit.
 STACK_BYTES = 1024 * 1024
 LINK_FLAGS = (
     "-static",
     "-no-pie",
-    "-s",
     "-Wl,--gc-sections",
     "-Wl,--build-id=none",
     "-Wl,-z,norelro",
@@ -48,7 +68,7 @@ class Builder:
         self._store = store
         self.inputs = Inputs(store)
 
-    def executable(self, target: Target) -> Path:
+    def executable(self, target: Target, flavour: str) -> Path:
         """The path of the executable for a target."""
         toolchain = Toolchain(self._store, self.inputs, target)
         with ThreadPoolExecutor() as pool:
@@ -58,16 +78,18 @@ class Builder:
             parts = [core.result(), openssl.result(), zlib.result()]
         modules = self._modules(toolchain, *parts)
         frozen = self._frozen()
-        units = [NATIVE / unit for unit in NATIVE_UNITS]
-        recipe = [Path(__file__), *units, LINK_FLAGS, modules.name, frozen.name, *(part.name for part in parts)]
+        units = [NATIVE / unit for unit in FLAVOUR_UNITS[flavour]]
+        files = [Path(__file__), *units, *(NATIVE / header for header in HEADERS), SNAPSHOT_LAYOUT, HOT_FUNCTIONS]
+        recipe = [*files, LINK_FLAGS, modules.name, frozen.name, *(part.name for part in parts)]
 
         def make(output: Path, scratch: Path) -> None:
-            flags = self._flags(parts[0])
+            flags = [*self._flags(parts[0]), f"-I{NATIVE}"]
             log = scratch / "log"
             sources = [*units, frozen / "frozen.c"]
             with ThreadPoolExecutor(JOBS) as pool:
-                objects = list(
-                    pool.map(lambda c: toolchain.compile(c, scratch / f"{c.stem}.o", flags, log=log), sources)
+                # A snapshot never reads its frozen modules: at the end they do not separate what it does read.
+                *objects, table = pool.map(
+                    lambda c: toolchain.compile(c, scratch / f"{c.stem}.o", flags, log=log), sources
                 )
             archives = [
                 *sorted(modules.glob("*.o")),
@@ -75,28 +97,34 @@ class Builder:
                 *(parts[1] / "lib" / library for library in ("libssl.a", "libcrypto.a")),
                 parts[2] / "lib/libz.a",
             ]
-            command: list[str | Path] = ["o2-cc", *LINK_FLAGS, *objects, *archives, "-lm", "-o", output / EXECUTABLE]
-            run(command, cwd=scratch, env=toolchain.env, log=log)
+            layout = scratch / "layout.ld"
+            layout.write_text(_order() + (SNAPSHOT_LAYOUT.read_text() if flavour == "snapshot" else ""))
+            link: list[str | Path] = ["o2-cc", *LINK_FLAGS, f"-Wl,-T,{layout}", *objects, *archives, table, "-lm"]
+            if flavour == "plain":
+                run([*link, "-s", "-o", output / EXECUTABLE], cwd=output, env=toolchain.env, log=log)
+                return
+            run([*link, *SNAPSHOT_FLAGS, "-o", output / GENERATOR], cwd=output, env=toolchain.env, log=log)
+            write_snapshot(target, output / GENERATOR, output / EXECUTABLE, log=log)
 
-        return self._store.result(f"executable-{target.arch}", recipe, make) / EXECUTABLE
+        return self._store.result(f"{flavour}-{target.arch}", recipe, make) / EXECUTABLE
 
     def _modules(self, toolchain: Toolchain, core: Path, openssl: Path, zlib: Path) -> Path:
         """The folder with the object files of the extension modules."""
         source = self.inputs.source(CPYTHON)
-        recipe = [Path(__file__), core.name, openssl.name, zlib.name]
+        recipe = [Path(__file__), FOREIGN_KEYS, core.name, openssl.name, zlib.name]
 
         def make(output: Path, scratch: Path) -> None:
             headers = [f"-I{folder / 'include'}" for folder in (openssl, zlib, source / "Modules/_hacl")]
-            flags = [*self._flags(core), "-DPy_BUILD_CORE_BUILTIN", *headers]
-            with ThreadPoolExecutor(JOBS) as pool:
-                list(
-                    pool.map(
-                        lambda unit: toolchain.compile(
-                            source / "Modules" / unit, output / f"{Path(unit).stem}.o", flags, log=scratch / "log"
-                        ),
-                        MODULE_UNITS,
-                    )
+            common = [*self._flags(core), "-DPy_BUILD_CORE_BUILTIN", *headers]
+
+            def compile_unit(unit: str) -> None:
+                flags = [*common, *MODULE_FLAGS.get(unit, [])]
+                toolchain.compile(
+                    source / "Modules" / unit, output / f"{Path(unit).stem}.o", flags, log=scratch / "log"
                 )
+
+            with ThreadPoolExecutor(JOBS) as pool:
+                list(pool.map(compile_unit, MODULE_UNITS))
 
         return self._store.result(f"modules-{toolchain.target.arch}", recipe, make)
 
@@ -123,3 +151,16 @@ class Builder:
             f"-I{include}",
             f"-I{include / 'internal'}",
         ]
+
+
+def write_snapshot(
+    target: Target, generator: Path, image: Path, *, log: Path, imports: str = f"import {', '.join(SNAPSHOT_MODULES)}"
+) -> None:
+    """Writes an executable in which a Python statement has been run. Raises LayerError where that must not be."""
+    run([*runner(target), generator, generator, image, imports], log=log)
+
+
+def _order() -> str:
+    """The part of a linker script that puts the functions first that are used first."""
+    rows = "".join(f"        *(.text.{name})\n" for name in HOT_FUNCTIONS.read_text().split())
+    return f"SECTIONS {{\n    .hot : {{\n{rows}    }}\n}} INSERT BEFORE .text;\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from o2_lambda.layer.process import UnavailableError, require, run
@@ -56,6 +57,19 @@ def host() -> Target:
         if target.machine == platform.machine():
             return target
     raise UnavailableError(f"the layer can be built on x86_64 and aarch64, not on {platform.machine()}")
+
+
+def runner(target: Target) -> list[str]:
+    """The command in front of a target's program on this machine: none, or an emulator. Raises LayerError."""
+    if target == host():
+        return []
+    emulator = f"qemu-{target.machine}-static"
+    if shutil.which(emulator) is None:
+        raise UnavailableError(
+            f"the snapshot for {target.arch} is written under {emulator}: install it "
+            "(Debian: apt-get install qemu-user-static), or build with --flavour plain"
+        )
+    return [emulator]
 
 
 class Toolchain:

@@ -1,17 +1,10 @@
-/* The executable's entry: an isolated CPython that runs the extension frozen into it.
- *
- * Invariants:
+/* Invariants:
  *  - Nothing of the machine steers the interpreter: no PYTHON* variable, no site, no user files, no search path, no
  *    locale. What is not built in or frozen in does not exist.
- *  - Nothing is read from disk before main() of the extension runs. Local time is UTC in a form that libc needs no zone
- *    file for; Lambda's own TZ names one.
- *  - A peer that closes its end is an error code, never a signal: SIGPIPE is ignored before anything else.
+ *  - Nothing is read from disk before main() of the extension runs.
  *  - main() ends the process by itself; coming back from it is a bug and exits with 1.
  */
-#define PY_SSIZE_T_CLEAN
-#include "Python.h"
-#include <signal.h>
-#include <stdlib.h>
+#include "interpreter.h"
 #include <unistd.h>
 
 #define ENTRY_MODULE "o2_lambda.extension.main"
@@ -51,7 +44,7 @@ static PyStatus set_strings(PyConfig *config)
     return PyStatus_Ok();
 }
 
-static PyStatus initialize(int argc, char **argv)
+PyStatus interpreter_start(unsigned long hash_seed)
 {
     PyStatus status = preinitialize();
     if (PyStatus_Exception(status))
@@ -64,33 +57,41 @@ static PyStatus initialize(int argc, char **argv)
     config.use_frozen_modules = 1;
     config.write_bytecode = 0;
     config.code_debug_ranges = 0;
+    config.use_hash_seed = hash_seed != NO_HASH_SEED;
+    config.hash_seed = hash_seed;
     status = set_strings(&config);
-    if (!PyStatus_Exception(status))
-        status = PyConfig_SetBytesArgv(&config, argc, argv);
     if (!PyStatus_Exception(status))
         status = Py_InitializeFromConfig(&config);
     PyConfig_Clear(&config);
     return status;
 }
 
-static void run(void)
+static PyObject *list_of(int argc, char **argv)
+{
+    PyObject *arguments = PyList_New(argc);
+    for (int i = 0; arguments && i < argc; i++) {
+        PyObject *argument = PyUnicode_DecodeFSDefault(argv[i]);
+        if (!argument)
+            Py_CLEAR(arguments);
+        else
+            PyList_SET_ITEM(arguments, i, argument);
+    }
+    return arguments;
+}
+
+void interpreter_run(int argc, char **argv)
 {
     PyObject *module = PyImport_ImportModule(ENTRY_MODULE);
-    PyObject *arguments = PySys_GetObject("argv");
+    PyObject *arguments = list_of(argc, argv);
     if (module && arguments)
         Py_XDECREF(PyObject_CallMethod(module, ENTRY_FUNCTION, "O", arguments));
     if (PyErr_Occurred())
         PyErr_Print();
-}
-
-int main(int argc, char **argv)
-{
-    signal(SIGPIPE, SIG_IGN);
-    setenv("TZ", "UTC0", 1);
-    PyStatus status = initialize(argc, argv);
-    if (PyStatus_Exception(status))
-        Py_ExitStatusException(status);
-    run();
     fflush(NULL);
     _exit(1);
+}
+
+void interpreter_fail(PyStatus status)
+{
+    Py_ExitStatusException(status);
 }
