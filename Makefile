@@ -55,6 +55,13 @@ soak: $(INSTALLED) ## Load for an hour with memory watched (ARGS="--minutes 5": 
 .PHONY: starts
 starts: $(INSTALLED) ## Start the snapshot 10,000 times
 	O2_TEST_STARTS=10000 $(BIN)/pytest tests/packaging/test_snapshot.py -k every_time --timeout 7200 $(ARGS)
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## Look for bytes that break a parser (ARGS="telemetry --seconds 600")
+	scripts/fuzz $(ARGS)
+
+.PHONY: hostile
+hostile: $(INSTALLED) ## Open and drop 100,000 connections beside an invocation
+	O2_TEST_FLOOD=100000 $(BIN)/pytest tests/integration/test_hostile.py $(ARGS)
 
 .PHONY: settings
 settings: $(INSTALLED) ## Write the table of settings into README.md
