@@ -55,6 +55,7 @@ soak: $(INSTALLED) ## Load for an hour with memory watched (ARGS="--minutes 5": 
 .PHONY: starts
 starts: $(INSTALLED) ## Start the snapshot 10,000 times
 	O2_TEST_STARTS=10000 $(BIN)/pytest tests/packaging/test_snapshot.py -k every_time --timeout 7200 $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(INSTALLED) ## Look for bytes that break a parser (ARGS="telemetry --seconds 600")
 	scripts/fuzz $(ARGS)
