@@ -84,7 +84,8 @@ def local() -> None:
     "memory_mb",
     type=click.IntRange(128, 32768),
     metavar="MB",
-    help="Memory size; also limits the CPU as Lambda does, where it may.  [default: 128, CPU unlimited]",
+    help="Memory size, enforced: a runtime that goes over it is killed (Runtime.OutOfMemory), and the CPU is limited as"
+    " Lambda does, where it may be.  [default: 128, nothing limited]",
 )
 @click.option(
     "--port",
@@ -148,6 +149,7 @@ def run(  # noqa: PLR0913 - one parameter per option
             execution_env=found.execution_env,
             freeze=freeze,
             cpu_quota=memory_mb / MEMORY_MB_PER_CPU if memory_mb else None,
+            enforce_memory=memory_mb is not None,
             faults=read_faults(faults),
         )
         check_extensions(config)
@@ -165,8 +167,8 @@ async def execute(config: LambdaConfig, plan: Plan, report: Report) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    if emulator.quota and emulator.quota.problem:
-        report.notice(emulator.quota.problem)
+    for notice in emulator.limits.notices:
+        report.notice(notice)
     async with emulator:
         init = emulator.init_result
         if init is not None:

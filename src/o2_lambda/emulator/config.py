@@ -75,6 +75,7 @@ class LambdaConfig:
     pass_handler: bool = True
     log_fd: bool = True  # offer `_LAMBDA_TELEMETRY_LOG_FD` to the runtime
     cpu_quota: float | None = None  # CPUs for everything in the sandbox; 0.07 is what 128 MB get
+    enforce_memory: bool = False  # kill a runtime that goes over `memory_mb`, as Lambda does
     sigterm_grace_ms: int = 300
     faults: Faults = field(default_factory=Faults)
 

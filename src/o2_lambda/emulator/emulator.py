@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from o2_lambda.emulator import state
-from o2_lambda.emulator.cgroup import CpuQuota
 from o2_lambda.emulator.clock import Clock
 from o2_lambda.emulator.errors import ApiError, EmulatorError, Fatal
 from o2_lambda.emulator.extensions_api import ExtensionsApi
 from o2_lambda.emulator.invocation import Invocation, InvokeResult, new_trace_id
 from o2_lambda.emulator.invoke_api import InvokeApi
+from o2_lambda.emulator.limits import Limits
 from o2_lambda.emulator.reporting import Reporter
 from o2_lambda.emulator.runtime_api import RuntimeApi
 from o2_lambda.emulator.sandbox import Hooks, PhaseTimeout, Sandbox
@@ -59,7 +59,7 @@ class Emulator(Observed):
         self.last_shutdown: ShutdownResult | None = None  # of a reset, too
         self.relays: list[Relay] = []
         self.hooks = Hooks(on_freeze=[self._reset_relays], on_thaw=[self._jump])
-        self.quota = CpuQuota(config.cpu_quota) if config.cpu_quota else None
+        self.limits = Limits(cpus=config.cpu_quota, memory_mb=config.memory_mb if config.enforce_memory else None)
         self._sandbox: Sandbox | None = None
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,8 +116,7 @@ class Emulator(Observed):
             await self._server.close()
             if self._invoke_server:
                 await self._invoke_server.close()
-            if self.quota:
-                self.quota.close()
+            self.limits.close()
 
     async def init(self) -> InitResult:
         """Run the init phase; a failure resets and is returned, not raised."""
@@ -192,7 +191,7 @@ class Emulator(Observed):
 
     def _new_sandbox(self) -> Sandbox:
         self._sandbox = Sandbox(
-            self.config, self.clock, self.record, api=self._server.address, quota=self.quota, hooks=self.hooks
+            self.config, self.clock, self.record, api=self._server.address, limits=self.limits, hooks=self.hooks
         )
         return self._sandbox
 
@@ -256,6 +255,7 @@ class Emulator(Observed):
             else:
                 ended_ms = self.clock.mono_ms()
                 self._reporter.report(sandbox, invocation, ended_ms)
+                invocation.finish()
                 self._enter(state.ENV_READY)
                 sandbox.freeze()
 
@@ -274,6 +274,7 @@ class Emulator(Observed):
         except (Fatal, PhaseTimeout) as problem:
             invocation.fail(self._as_fatal(problem))
         self._reporter.report(sandbox, invocation, self.clock.mono_ms())
+        invocation.finish()
 
     async def _guard(self, sandbox: Sandbox) -> None:
         """Managed instances: a crash ends the environment at once, whoever is served."""
@@ -295,8 +296,14 @@ class Emulator(Observed):
         sandbox.drain_output()
         invocation.fail(fatal)
         sandbox.runtime_done(invocation)
+        sandbox.memory_used_mb()  # noted while the processes are there
+        early = self.config.faults.take("early_failure_reports")
+        if early:
+            self._reporter.report(sandbox, invocation, ended_ms)
         await self._reset(sandbox, "timeout" if fatal.status == "timeout" else "failure")
-        self._reporter.report(sandbox, invocation, ended_ms)
+        if not early:
+            self._reporter.report(sandbox, invocation, ended_ms)
+        invocation.finish()
 
     # Helpers
 

@@ -40,6 +40,7 @@ class Faults:
     # Events
     late_reports: int = 0  # platform.report comes after the start of the next invocation
     missing_reports: int = 0
+    early_failure_reports: int = 0  # the report of a failed invocation precedes its SHUTDOWN instead of missing it
     missing_runtime_done: int = 0
     # Answers
     telemetry_not_supported: int = 0  # 202 Telemetry.NotSupported

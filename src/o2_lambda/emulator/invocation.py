@@ -86,6 +86,7 @@ class Invocation:
     error_type: str | None = None
     produced_bytes: int = 0
     tail: bytes = b""
+    settled: InvokeResult | None = None  # the result, once the phase has been reported
 
     def __post_init__(self) -> None:
         """Create the futures; needs a running loop."""
@@ -102,6 +103,11 @@ class Invocation:
         """Give the client its response; only the first counts."""
         if not self.response.done():
             self.response.set_result(response)
+
+    def finish(self) -> None:
+        """Hand out the settled result."""
+        assert self.settled is not None  # reported before
+        self.done.set_result(self.settled)
 
     def fail(self, fatal: Fatal) -> None:
         """Record the failure and tell the client, unless it has a response already."""

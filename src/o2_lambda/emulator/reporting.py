@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from o2_lambda.emulator import events
@@ -45,7 +46,7 @@ class Reporter:
         self.emit_late(sandbox)
 
     def report(self, sandbox: Sandbox, invocation: Invocation, ended_ms: float) -> None:
-        """Emit `platform.report` and finish the invocation, whose phase ended at `ended_ms` (monotonic)."""
+        """Emit `platform.report` and settle the result of an invocation whose phase ended at `ended_ms` (monotonic)."""
         sandbox.active.pop(invocation.request_id, None)
         init_ms, self.init_ms = self.init_ms, None
         memory_mb = sandbox.memory_used_mb()
@@ -69,9 +70,7 @@ class Reporter:
         else:
             sandbox.emit("platform.report", record)
         invocation.log(report_lines(result, self._config.memory_mb))
-        invocation.done.set_result(
-            invocation.result(ended_ms=ended_ms, init_duration_ms=init_ms, memory_used_mb=memory_mb)
-        )
+        invocation.settled = replace(result, log_tail=invocation.tail)
 
     def emit_late(self, sandbox: Sandbox) -> None:
         """Emit the reports that a fault held back."""

@@ -18,20 +18,22 @@ from o2_lambda.emulator import events, state
 from o2_lambda.emulator.dispatcher import Dispatcher
 from o2_lambda.emulator.errors import ApiError, Fatal
 from o2_lambda.emulator.events import EXTENSION, FUNCTION, Event
+from o2_lambda.emulator.limits import WATCH_INTERVAL_S, resident_mb
 from o2_lambda.emulator.process import Process
 from o2_lambda.emulator.state import Extension, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-    from o2_lambda.emulator.cgroup import CpuQuota
     from o2_lambda.emulator.clock import Clock
     from o2_lambda.emulator.config import LambdaConfig
     from o2_lambda.emulator.invocation import Invocation
+    from o2_lambda.emulator.limits import Limits
     from o2_lambda.emulator.timeline import Timeline
 
 RUNTIME = "runtime"
+OUT_OF_MEMORY = "Runtime.OutOfMemory"
 
 
 class PhaseTimeout(Exception):  # noqa: N818 - an outcome, not a defect
@@ -50,14 +52,14 @@ class Sandbox:
     """An environment from its first process to its last."""
 
     def __init__(
-        self, config: LambdaConfig, clock: Clock, timeline: Timeline, *, api: str, quota: CpuQuota | None, hooks: Hooks
+        self, config: LambdaConfig, clock: Clock, timeline: Timeline, *, api: str, limits: Limits, hooks: Hooks
     ) -> None:
         self._hooks = hooks
         self.config = config
         self.api = api  # `host:port` of the Runtime API
         self.clock = clock
         self.timeline = timeline
-        self.quota = quota
+        self.limits = limits
         self.files = config.extension_files()
         self.registry = Registry((file.name for file in self.files), managed=config.managed)
         self.dispatcher = Dispatcher(clock, config.faults, timeline)
@@ -76,6 +78,8 @@ class Sandbox:
         self._told: set[str] = set()  # who has been given the SHUTDOWN event
         self._change = asyncio.Event()
         self.phase = "init"  # or "invoke", for a suppressed init
+        self._peak_mb = 0
+        self._over_memory = False
         self._background: set[asyncio.Task[None]] = set()
 
     # What goes out as telemetry
@@ -141,8 +145,10 @@ class Sandbox:
         """Start `process` in `folder`; raises OSError when it cannot be executed."""
         process.started_ms = self.timeline.note("spawn", name=process.name, command=command).t_ms
         self.processes[process.name] = process
-        before_exec = self.quota.enter() if self.quota else None
-        await process.start(command, environment=env, folder=folder, before_exec=before_exec, on_exit=self._exited)
+        enter = self.limits.enter()
+        await process.start(command, environment=env, folder=folder, before_exec=enter, on_exit=self._exited)
+        if process.name == RUNTIME and self.limits.watches_memory:
+            self._in_background(self._watch_memory(process))
 
     def _exited(self, process: Process) -> None:
         code = process.returncode
@@ -154,7 +160,10 @@ class Sandbox:
             if code
             else "exit code 0"
         )
-        if process.name == RUNTIME:
+        if process.name == RUNTIME and code == -signal.SIGKILL and (self._over_memory or self.limits.take_kill()):
+            self._over_memory = True
+            self.latch(Fatal(OUT_OF_MEMORY, "Runtime exited with error: signal: killed", status="error"))
+        elif process.name == RUNTIME:
             message = f"Runtime exited with error: {how}" if code else "Runtime exited without providing a reason"
             self.latch(Fatal("Runtime.ExitError", message))
         else:
@@ -168,8 +177,19 @@ class Sandbox:
             process.drain()
 
     def memory_used_mb(self) -> int:
-        """Return the peak resident memory of all processes."""
-        return sum(process.peak_memory_kb() for process in self.processes.values()) // 1024
+        """Return the most memory that all processes have used so far; what is over the limit was never given."""
+        peak_mb = sum(process.peak_memory_kb() for process in self.processes.values()) // 1024
+        self._peak_mb = max(self._peak_mb, peak_mb)
+        return self.config.memory_mb if self._over_memory else self._peak_mb
+
+    async def _watch_memory(self, runtime: Process) -> None:
+        """Kill the runtime when the sandbox's processes together exceed the memory size."""
+        while not runtime.exited.is_set():
+            if resident_mb([process.pid for process in self.processes.values()]) > self.config.memory_mb:
+                self._over_memory = True
+                runtime.signal(signal.SIGKILL)
+                return
+            await asyncio.sleep(WATCH_INTERVAL_S)
 
     # Freeze
 
@@ -205,9 +225,12 @@ class Sandbox:
         self.timeline.note("extension.state", name=extension.name, state=extension.state)
         kill = self.config.faults.take_kill(extension.name, extension.state)
         if kill:
-            task = asyncio.create_task(self._kill_later(extension.name, kill.after_ms, kill.signal))
-            self._background.add(task)
-            task.add_done_callback(self._background.discard)
+            self._in_background(self._kill_later(extension.name, kill.after_ms, kill.signal))
+
+    def _in_background(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _kill_later(self, name: str, after_ms: float, number: int) -> None:
         await asyncio.sleep(after_ms / 1000)
