@@ -145,3 +145,24 @@ def test_memory_limits_the_cpu_or_says_why_not(folder: Path) -> None:
     notices = [entry["text"] for entry in entries if entry["kind"] == "notice"]
     init_ms = next(entry["duration_ms"] for entry in entries if entry["kind"] == "init")
     assert init_ms > 100 or any("no CPU quota" in notice for notice in notices)
+
+
+@pytest.mark.xdist_group("serial")
+def test_memory_size_is_enforced(folder: Path) -> None:
+    """A function that takes more is killed, and the command fails."""
+    (folder / "greedy.py").write_text("def handler(event, context):\n    return len(b'x' * (300 << 20))\n")
+    done = o2_lambda(folder, "greedy.handler", "--memory", "1769", "--json")
+    assert done.returncode == 0, done.stdout
+    done = o2_lambda(folder, "greedy.handler", "--memory", "256", "--json", "--timeout", "60")
+    assert done.returncode == 1
+    [result] = [entry for line in done.stdout.splitlines() if (entry := json.loads(line))["kind"] == "invocation"]
+    assert result["error_type"] == "Runtime.OutOfMemory"
+
+
+def test_snap_start_restores_before_the_first_invocation(folder: Path) -> None:
+    """The restore is told and billed; the init is not."""
+    options = ("--initialization-type", "snap-start", "--snapshot-age", "3600", "--invocations", "2")
+    done = o2_lambda(folder, "app.handler", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    invocations = [line for line in done.stdout.splitlines() if "invoke success" in line]
+    assert ["restore" in line for line in invocations] == [True, False]

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
+from o2_lambda.emulator import Emulator, Relay
 from tests.integration.secured import server_context, write_authority
+from tests.integration.stage import EXTENSION, Stage
 from tests.integration.stub_lambda import event
 
 if TYPE_CHECKING:
@@ -39,3 +41,30 @@ def test_connections_and_tls_sessions_end_with_the_snapshot(arena: Arena, *, tel
     ending = rig.end()
     assert (ending.status, ending.logs["held"]) == (0, 0)
     assert any("Restored from a snapshot" in line for line in ending.lines)
+
+
+async def test_a_life_from_the_snapshot_on(stage: Stage) -> None:
+    """Under the emulator, an hour later, all connections gone: nothing is lost, and the restore is reported."""
+    async with Relay("127.0.0.1", stage.backend.port) as relay:
+        settings = {"O2_ENDPOINT": f"http://127.0.0.1:{relay.port}"}
+        config = stage.config(settings=settings, initialization_type="snap-start", snapshot_age_ms=3_600_000)
+        async with Emulator(config) as emulator:
+            emulator.relays.append(relay)
+            results = [await emulator.invoke() for _ in range(2)]
+            ended = await emulator.shutdown()
+        assert (ended.extensions[EXTENSION].returncode, ended.extensions[EXTENSION].killed) == (0, False)
+    assert [result.outcome for result in results] == ["success", "success"]
+    sent = emulator.telemetry_sent[EXTENSION]
+    rows = stage.stored()
+    kinds = [row["type"] for row in rows if row["type"].startswith("platform.")]
+    assert len(kinds) == len([each for each in sent if each["type"].startswith("platform.")])
+    for kind in ("restoreStart", "restoreRuntimeDone", "restoreReport"):
+        assert kinds.count(f"platform.{kind}") == 1
+    [restored] = stage.stored("platform.restoreReport")
+    assert restored["record_status"] == "success"
+    before = {row["event_id"].partition("-")[0] for row in stage.stored("platform.initStart")}
+    after = {row["event_id"].partition("-")[0] for row in stage.stored("platform.start")}
+    assert len(before) == len(after) == 1
+    assert before != after
+    lines = [row for row in stage.stored("function") if str(row["record"]).startswith("line")]
+    assert {row["requestid"] for row in lines} == {result.request_id for result in results}

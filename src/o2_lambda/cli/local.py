@@ -105,6 +105,14 @@ def local() -> None:
     "--initialization-type", type=click.Choice(INITIALIZATION_TYPES), default=INITIALIZATION_TYPES[0], show_default=True
 )
 @click.option(
+    "--snapshot-age",
+    "snapshot_age_s",
+    type=click.FloatRange(min=0),
+    default=0,
+    metavar="SECONDS",
+    help="SnapStart: how long the snapshot lies before it is restored.",
+)
+@click.option(
     "--max-concurrency",
     type=click.IntRange(min=1),
     default=1,
@@ -124,7 +132,8 @@ def run(  # noqa: PLR0913 - one parameter per option
     *, handler: str, runtime: str, task_root: Path, extensions_dir: Path | None, event_file: Path | None,
     invocations: int | None, every_ms: float, timeout_s: float, memory_mb: int | None, port: int | None,
     pairs: tuple[str, ...], env_file: Path | None, function_name: str, region: str, log_format: str,
-    initialization_type: str, max_concurrency: int, freeze: bool, faults: tuple[str, ...], as_json: bool,
+    initialization_type: str, snapshot_age_s: float, max_concurrency: int, freeze: bool, faults: tuple[str, ...],
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Run HANDLER (such as app.handler) in a local Lambda, with extensions, telemetry, freeze and shutdown.
 
@@ -145,6 +154,7 @@ def run(  # noqa: PLR0913 - one parameter per option
             environment=read_environment(pairs, env_file),
             log_format=log_format,
             initialization_type=initialization_type,
+            snapshot_age_ms=snapshot_age_s * 1000,
             max_concurrency=max_concurrency,
             execution_env=found.execution_env,
             freeze=freeze,

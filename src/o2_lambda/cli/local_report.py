@@ -69,6 +69,8 @@ class TextReport:
             f"invoke {result.outcome}  {result.duration_ms:.1f} ms  billed {result.billed_duration_ms} ms"
             f"  extensions +{result.extension_overhead_ms:.1f} ms  memory {result.memory_used_mb} MB"
         )
+        if result.restore_duration_ms is not None:
+            text += f"  restore {result.restore_duration_ms:.1f} ms"
         self._line("platform", text, OUTCOME_STYLES[result.outcome])
         self._console.print(Text(result.payload.decode(errors="replace")))
 

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 ON_DEMAND = "on-demand"
 PROVISIONED = "provisioned-concurrency"
+SNAP_START = "snap-start"
 MANAGED = "lambda-managed-instances"
-INITIALIZATION_TYPES = (ON_DEMAND, PROVISIONED, MANAGED)
+INITIALIZATION_TYPES = (ON_DEMAND, PROVISIONED, SNAP_START, MANAGED)
+RESTORE_LIMIT_MS = 10_000  # AWS: the runtime's after-restore hooks included
 LOG_FORMATS = ("Text", "JSON")
 MEMORY_MB_MIN, MEMORY_MB_MAX = 128, 32768  # 10240 on demand; managed instances go up to 32 GB
 TIMEOUT_MS_MAX = 900_000
@@ -66,6 +68,7 @@ class LambdaConfig:
     log_format: str = "Text"
     log_level: str = "INFO"
     initialization_type: str = ON_DEMAND
+    snapshot_age_ms: float = 0  # SnapStart: how long the snapshot lies; the platform's wall clock jumps by it
     max_concurrency: int = 1  # managed instances only: invocations side by side
     execution_env: str = f"AWS_Lambda_python3.{sys.version_info.minor}"
     runtime_version: str = ""  # "" derives it from `execution_env`
@@ -103,6 +106,11 @@ class LambdaConfig:
     def managed(self) -> bool:
         """Whether this is Lambda Managed Instances."""
         return self.initialization_type == MANAGED
+
+    @property
+    def snap_start(self) -> bool:
+        """Whether the environment is restored from a snapshot that is taken after its init."""
+        return self.initialization_type == SNAP_START
 
     @property
     def init_limit_ms(self) -> float:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from o2_lambda.emulator import state
 from o2_lambda.emulator.clock import Clock
+from o2_lambda.emulator.config import ON_DEMAND
+from o2_lambda.emulator.credentials_api import CredentialsApi
 from o2_lambda.emulator.errors import ApiError, EmulatorError, Fatal
 from o2_lambda.emulator.extensions_api import ExtensionsApi
 from o2_lambda.emulator.invocation import Invocation, InvokeResult, new_trace_id
@@ -18,6 +20,7 @@ from o2_lambda.emulator.reporting import Reporter
 from o2_lambda.emulator.runtime_api import RuntimeApi
 from o2_lambda.emulator.sandbox import Hooks, PhaseTimeout, Sandbox
 from o2_lambda.emulator.server import Server
+from o2_lambda.emulator.snapstart import restore
 from o2_lambda.emulator.startup import start_up
 from o2_lambda.emulator.teardown import ShutdownResult, tear_down
 from o2_lambda.emulator.timeline import Observed, Timeline
@@ -65,7 +68,8 @@ class Emulator(Observed):
         self._tasks: set[asyncio.Task[None]] = set()
         self._reporter = Reporter(config, self.clock, self.record)
         extensions_api = ExtensionsApi(self._current)
-        routes = [*extensions_api.routes(), *RuntimeApi(self._current).routes()]
+        credentials = CredentialsApi(config, self.clock.wall_ms)
+        routes = [*extensions_api.routes(), *RuntimeApi(self._current).routes(), *credentials.routes()]
         self._server = Server(routes, self.record, "api", extensions_api.caller)
         self._invoke_server: Server | None = None
 
@@ -198,9 +202,11 @@ class Emulator(Observed):
     async def _init(self) -> InitResult:
         self._enter(state.INIT)
         sandbox = self._new_sandbox()
-        result = await self._initialize(sandbox, "init", self.clock.mono_ms() + self.config.init_limit_ms)
+        phase = "snap-start" if self.config.snap_start else "init"
+        result = await self._initialize(sandbox, phase, self.clock.mono_ms() + self.config.init_limit_ms)
         if result.status == "success":
-            self._reporter.init_ms = result.duration_ms
+            if self.config.initialization_type == ON_DEMAND:  # else it was ahead of, and is no part of, an invocation
+                self._reporter.init_ms = result.duration_ms
             self._enter(state.ENV_READY)
             sandbox.freeze()
             if self.config.managed:
@@ -235,10 +241,15 @@ class Emulator(Observed):
                 await self._init()
             suppressed = self.state == state.IDLE_SUPPRESSED
             sandbox = self._new_sandbox() if suppressed else self._current()
+            if suppressed:
+                sandbox.awaits_restore = False  # no snapshot is taken of it
             self._enter(state.ENV_INVOKE)
+            unrestored = await self._restore(sandbox) if sandbox.awaits_restore else None
             sandbox.thaw()
             self._reporter.start(sandbox, invocation)
             try:
+                if unrestored:
+                    raise unrestored
                 if suppressed:
                     result = await self._initialize(sandbox, "invoke", invocation.deadline_ms)
                     if result.status == "timeout":
@@ -258,6 +269,17 @@ class Emulator(Observed):
                 invocation.finish()
                 self._enter(state.ENV_READY)
                 sandbox.freeze()
+
+    async def _restore(self, sandbox: Sandbox) -> Fatal | None:
+        """SnapStart: end what does not outlive a snapshot, let the platform's time pass, and restore."""
+        for relay in self.relays:
+            relay.reset()
+        self.clock.offset_ms += self.config.snapshot_age_ms
+        try:
+            self._reporter.restore_ms = await restore(sandbox)
+        except Fatal as fatal:
+            return fatal
+        return None
 
     async def _perform_managed(self, invocation: Invocation) -> None:
         async with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from o2_lambda.emulator import credentials_api
 from o2_lambda.emulator.config import CREDENTIAL_NAMES, EXAMPLE_CREDENTIALS, LambdaConfig
 
 SANDBOX_PATH = "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"
@@ -18,6 +19,11 @@ def _shared(config: LambdaConfig, runtime_api: str) -> dict[str, str]:
     credentials = {name: config.environment.get(name, EXAMPLE_CREDENTIALS[name]) for name in CREDENTIAL_NAMES}
     if "AWS_ACCESS_KEY_ID" in config.environment and "AWS_SESSION_TOKEN" not in config.environment:
         del credentials["AWS_SESSION_TOKEN"]  # long-lived keys have none; a made-up one would be refused
+    if config.snap_start:  # keys in a snapshot would be old, and everybody's
+        credentials = {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{runtime_api}{credentials_api.PATH}",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": credentials_api.token(config),
+        }
     return {
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",

@@ -112,6 +112,21 @@ def init_start(
     }
 
 
+def restore_start(init: Record) -> Record:
+    """`platform.restoreStart`, which says of the environment what `platform.initStart` said."""
+    return {name: value for name, value in init.items() if name not in ("initializationType", "phase")}
+
+
+def restore_runtime_done(*, status: str, error_type: str | None) -> Record:
+    """`platform.restoreRuntimeDone`."""
+    return drop_none(status=status, errorType=error_type)
+
+
+def restore_report(*, status: str, error_type: str | None, duration_ms: float) -> Record:
+    """`platform.restoreReport`."""
+    return drop_none(status=status, errorType=error_type, metrics={"durationMs": round(duration_ms, 3)})
+
+
 def init_runtime_done(*, initialization_type: str, phase: str, status: str, error_type: str | None) -> Record:
     """`platform.initRuntimeDone`."""
     return drop_none(initializationType=initialization_type, phase=phase, status=status, errorType=error_type)

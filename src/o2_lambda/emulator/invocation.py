@@ -34,7 +34,7 @@ class InvokeResult:
     """A finished invocation. `outcome` is success, error (the function's), failure (a crash) or timeout.
 
     `duration_ms` runs from start to the last `next`; `extension_overhead_ms` is the part of it after the runtime was
-    done; `billed_duration_ms` includes init where there was one. `log_tail` is the last 4 KB of the function's log.
+    done; `billed_duration_ms` includes init or restore where there was one. `log_tail` is the last 4 KB of the log.
     """
 
     payload: bytes
@@ -47,6 +47,7 @@ class InvokeResult:
     billed_duration_ms: int
     extension_overhead_ms: float
     init_duration_ms: float | None
+    restore_duration_ms: float | None
     response_ms: float | None
     memory_used_mb: int
     log_tail: bytes
@@ -139,7 +140,14 @@ class Invocation:
             return []
         return [events.span("extensionOverhead", self._wall(self.runtime_done_ms), ended_ms - self.runtime_done_ms)]
 
-    def result(self, *, ended_ms: float, init_duration_ms: float | None, memory_used_mb: int) -> InvokeResult:
+    def result(
+        self,
+        *,
+        ended_ms: float,
+        init_duration_ms: float | None,
+        restore_duration_ms: float | None,
+        memory_used_mb: int,
+    ) -> InvokeResult:
         """Sum up, once the phase has ended at `ended_ms`."""
         duration_ms = ended_ms - self.started_ms
         response = self.response.result()
@@ -152,9 +160,10 @@ class Invocation:
             outcome=self.outcome,
             error_type=self.error_type,
             duration_ms=duration_ms,
-            billed_duration_ms=math.ceil(duration_ms + (init_duration_ms or 0)),
+            billed_duration_ms=math.ceil(duration_ms + (init_duration_ms or 0) + (restore_duration_ms or 0)),
             extension_overhead_ms=0.0 if done_ms is None else ended_ms - done_ms,
             init_duration_ms=init_duration_ms,
+            restore_duration_ms=restore_duration_ms,
             response_ms=None if self.first_byte_ms is None else self.first_byte_ms - self.started_ms,
             memory_used_mb=memory_used_mb,
             log_tail=self.tail,

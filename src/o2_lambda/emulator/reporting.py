@@ -22,6 +22,7 @@ class Reporter:
 
     def __init__(self, config: LambdaConfig, clock: Clock, timeline: Timeline) -> None:
         self.init_ms: float | None = None  # of an init that the next report has to mention
+        self.restore_ms: float | None = None  # of a restore that the next report has to mention
         self._config = config
         self._clock = clock
         self._timeline = timeline
@@ -48,9 +49,13 @@ class Reporter:
     def report(self, sandbox: Sandbox, invocation: Invocation, ended_ms: float) -> None:
         """Emit `platform.report` and settle the result of an invocation whose phase ended at `ended_ms` (monotonic)."""
         sandbox.active.pop(invocation.request_id, None)
-        init_ms, self.init_ms = self.init_ms, None
-        memory_mb = sandbox.memory_used_mb()
-        result = invocation.result(ended_ms=ended_ms, init_duration_ms=init_ms, memory_used_mb=memory_mb)
+        result = invocation.result(
+            ended_ms=ended_ms,
+            init_duration_ms=self.init_ms,
+            restore_duration_ms=self.restore_ms,
+            memory_used_mb=sandbox.memory_used_mb(),
+        )
+        self.init_ms = self.restore_ms = None
         spans = invocation.overhead_span(ended_ms)
         if self._config.managed:
             spans = invocation.spans()[:RESPONSE_SPANS]
@@ -87,12 +92,14 @@ class Reporter:
             billedDurationMs=result.billed_duration_ms,
             memorySizeMB=self._config.memory_mb,
             maxMemoryUsedMB=result.memory_used_mb,
+            restoreDurationMs=None if result.restore_duration_ms is None else round(result.restore_duration_ms, 3),
             initDurationMs=None if result.init_duration_ms is None else round(result.init_duration_ms, 3),
         )
 
 
 def report_lines(result: InvokeResult, memory_mb: int) -> str:
     """Return the END and REPORT lines of the text log."""
+    restore = "" if result.restore_duration_ms is None else f"\tRestore Duration: {result.restore_duration_ms:.2f} ms"
     init = "" if result.init_duration_ms is None else f"\tInit Duration: {result.init_duration_ms:.2f} ms"
     status = "" if result.outcome == "success" else f"\tStatus: {result.outcome}"
     error = f"\tError Type: {result.error_type}" if result.outcome in ("error", "failure") else ""
@@ -100,5 +107,5 @@ def report_lines(result: InvokeResult, memory_mb: int) -> str:
         f"END RequestId: {result.request_id}\n"
         f"REPORT RequestId: {result.request_id}\tDuration: {result.duration_ms:.2f} ms"
         f"\tBilled Duration: {result.billed_duration_ms} ms\tMemory Size: {memory_mb} MB"
-        f"\tMax Memory Used: {result.memory_used_mb} MB{init}{status}{error}\n"
+        f"\tMax Memory Used: {result.memory_used_mb} MB{init}{restore}{status}{error}\n"
     )

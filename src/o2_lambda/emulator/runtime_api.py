@@ -22,6 +22,7 @@ RESPONSE_BYTES_MAX = 6 * 1024 * 1024 + 100  # AWS: 6 MB and a little for the env
 ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
 RESPONSE_MODE = "Lambda-Runtime-Function-Response-Mode"
 UNKNOWN_ERROR = "Runtime.UnknownReason"
+AFTER_RESTORE_ERROR = "Runtime.AfterRestoreError"
 STATUS_OK = {"status": "OK"}
 
 
@@ -39,6 +40,8 @@ class RuntimeApi:
             web.post(f"{PREFIX}/invocation/{{id}}/response", self.response),
             web.post(f"{PREFIX}/invocation/{{id}}/error", self.error),
             web.post(f"{PREFIX}/init/error", self.init_error),
+            web.get(f"{PREFIX}/restore/next", self.restore_next, allow_head=False),
+            web.post(f"{PREFIX}/restore/error", self.restore_error),
         ]
 
     async def ping(self, _request: web.Request) -> web.Response:
@@ -94,6 +97,27 @@ class RuntimeApi:
         sandbox.drain_output()
         message = _field(body, "errorMessage") or "the runtime reported an error during init"
         sandbox.latch(Fatal(_error_type(request, body), message, status="error", payload=body))
+        return json_answer(STATUS_OK, status=202)
+
+    async def restore_next(self, _request: web.Request) -> web.Response:
+        """`GET /restore/next`, with SnapStart only: answers when the snapshot has been restored."""
+        sandbox = self._current()
+        if not sandbox.config.snap_start:
+            raise web.HTTPNotFound
+        await sandbox.restore_next()
+        return web.Response()
+
+    async def restore_error(self, request: web.Request) -> web.Response:
+        """`POST /restore/error`: an after-restore hook failed."""
+        sandbox = self._current()
+        if not sandbox.config.snap_start:
+            raise web.HTTPNotFound
+        body = await request.read()
+        sandbox.drain_output()
+        message = _field(body, "errorMessage") or "an after-restore hook failed"
+        error_type = request.headers.get(ERROR_TYPE) or AFTER_RESTORE_ERROR
+        sandbox.latch(Fatal(error_type, message, status="error", payload=body))
+        sandbox.changed()
         return json_answer(STATUS_OK, status=202)
 
     @staticmethod

@@ -71,8 +71,9 @@ class Sandbox:
         self._pending: deque[Invocation] = deque()
         self.active: dict[str, Invocation] = {}
         self.runtime_seen = False
-        today = time.strftime("%Y/%m/%d", time.gmtime(clock.wall_ms() / 1000))
-        self.instance_id = f"{today}/[{config.function_version}]{secrets.token_hex(16)}"  # the log stream's name
+        self.awaits_restore = config.snap_start
+        self._restoring: asyncio.Future[None] | None = None  # the runtime's parked `restore/next`
+        self.renew_instance_id()
         self._parked: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._shutdown_event: dict[str, Any] | None = None
         self._told: set[str] = set()  # who has been given the SHUTDOWN event
@@ -81,6 +82,11 @@ class Sandbox:
         self._peak_mb = 0
         self._over_memory = False
         self._background: set[asyncio.Task[None]] = set()
+
+    def renew_instance_id(self) -> None:
+        """Take a fresh instance id, which is the log stream's name."""
+        today = time.strftime("%Y/%m/%d", time.gmtime(self.clock.wall_ms() / 1000))
+        self.instance_id = f"{today}/[{self.config.function_version}]{secrets.token_hex(16)}"
 
     # What goes out as telemetry
 
@@ -295,16 +301,34 @@ class Sandbox:
                 raise ApiError("InvalidStateTransition", "Transition from Running to Ready is not allowed")
             for invocation in served:
                 self.runtime_done(invocation)
-        if not self.runtime_seen:
-            self.runtime_seen = True
-            self.registry.closed = True
-            self.emit_init_runtime_done("success", None)
+        self._runtime_arrived()
         if self._pending:
             return self._pending.popleft()
         waiting: asyncio.Future[Invocation] = asyncio.get_running_loop().create_future()
         self.runtime_idle.append(waiting)
         self.changed()
         return await waiting
+
+    def _runtime_arrived(self) -> None:
+        """The runtime's first call that waits for something ends its init."""
+        if not self.runtime_seen:
+            self.runtime_seen = True
+            self.registry.closed = True
+            self.emit_init_runtime_done("success", None)
+
+    async def restore_next(self) -> None:
+        """Park a runtime that has after-restore hooks until the snapshot is restored."""
+        self.drain_output()
+        self._runtime_arrived()
+        self.changed()
+        if self.awaits_restore:
+            self._restoring = asyncio.get_running_loop().create_future()
+            await self._restoring
+
+    def answer_restore(self) -> None:
+        """Let the runtime run its after-restore hooks."""
+        if self._restoring is not None and not self._restoring.done():
+            self._restoring.set_result(None)
 
     def offer(self, invocation: Invocation) -> None:
         """Hand `invocation` to a runtime worker that waits, or to the first that comes to wait."""
@@ -348,6 +372,7 @@ class Sandbox:
         """Let go of every parked call; its process is gone."""
         gone = ApiError("InvalidStateTransition", "the environment is gone")
         waits: list[asyncio.Future[Any]] = [*self._parked.values(), *self.runtime_idle]
+        waits += [self._restoring] if self._restoring else []
         for waiting in waits:
             if not waiting.done():
                 waiting.set_exception(gone)

@@ -20,11 +20,12 @@ EXEC_WRAPPER = "AWS_LAMBDA_EXEC_WRAPPER"  # a program that gets the runtime's co
 async def start_up(sandbox: Sandbox, phase: str, deadline_ms: float) -> None:
     """Start everything and wait for both barriers; raises Fatal or PhaseTimeout after reporting it.
 
-    `phase` is `init`, or `invoke` for a suppressed init; `deadline_ms` is monotonic.
+    `phase` is `init`, `snap-start` where a snapshot is taken of it, or `invoke` for a suppressed init; `deadline_ms` is
+    monotonic.
     """
     sandbox.phase = phase
     started_ms = sandbox.clock.mono_ms()
-    sandbox.emit("platform.initStart", _init_start(sandbox))
+    sandbox.emit("platform.initStart", init_start(sandbox))
     try:
         await _start_extensions(sandbox)
         await sandbox.until(sandbox.registry.all_external_registered, deadline_ms)
@@ -41,7 +42,8 @@ async def start_up(sandbox: Sandbox, phase: str, deadline_ms: float) -> None:
     _report(sandbox, "success", None, sandbox.clock.mono_ms() - started_ms)
 
 
-def _init_start(sandbox: Sandbox) -> events.Record:
+def init_start(sandbox: Sandbox) -> events.Record:
+    """Return `platform.initStart`."""
     config = sandbox.config
     return events.init_start(
         initialization_type=config.initialization_type,
