@@ -56,6 +56,14 @@ soak: $(INSTALLED) ## Load for an hour with memory watched (ARGS="--minutes 5": 
 starts: $(INSTALLED) ## Start the snapshot 10,000 times
 	O2_TEST_STARTS=10000 $(BIN)/pytest tests/packaging/test_snapshot.py -k every_time --timeout 7200 $(ARGS)
 
+.PHONY: load
+load: $(INSTALLED) ## 20,000 lines a second for five minutes, records of 1 MB, and an overload
+	$(BIN)/python bench/load.py $(ARGS)
+
+.PHONY: herd
+herd: $(INSTALLED) ## A thousand processes and one backend that fails: when they come back
+	$(BIN)/python bench/herd.py $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(INSTALLED) ## Look for bytes that break a parser (ARGS="telemetry --seconds 600")
 	scripts/fuzz $(ARGS)

@@ -35,7 +35,7 @@ class Life:
             variables["O2_CA_CERT"] = authority_file()
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self.process = subprocess.Popen([candidate.path], env=variables, stdout=self._output, stderr=self._output)
-        self._await_next("the extension never asks for the first event")
+        self.await_next("the extension never asks for the first event")
 
     def __enter__(self) -> Self:
         return self
@@ -47,7 +47,8 @@ class Life:
         self.lambda_.close()
         self.sink.close()
 
-    def _await_next(self, complaint: str) -> None:
+    def await_next(self, complaint: str = "the extension holds /next") -> None:
+        """Waits until the extension asks for an event. Raises TimeoutError with the complaint and what it printed."""
         if not self.lambda_.next_called.acquire(timeout=PATIENCE_S):
             self._output.seek(0)
             raise TimeoutError(f"{complaint}; it printed {self._output.read()[-2000:]!r}")
@@ -74,7 +75,7 @@ class Life:
         done = batch(event("platform.runtimeDone", {"requestId": request_id, "status": "success"}))
         began = time.monotonic()
         self.lambda_.post(done)
-        self._await_next("the extension holds /next")
+        self.await_next()
         return (self.lambda_.moments.next[-1] - began) * 1000
 
     def shutdown(self) -> tuple[float, int, dict[str, Any]]:
