@@ -21,7 +21,7 @@ demo: $(INSTALLED) ## Run a function, the extension and a backend on this machin
 	$(BIN)/o2-lambda demo $(ARGS)
 
 .PHONY: test
-test: lint rie node layer ## Lint, type-check, build the layer and run every test, some on what ships
+test: lint rie node clients layer ## Lint, type-check, build the layer and run every test, some on what ships
 	$(PYTEST) $(ARGS)
 	scripts/test-layer
 
@@ -86,6 +86,10 @@ venv: $(INSTALLED) ## Create .venv with the locked dependencies and this project
 .PHONY: node
 node: ## Install the Node.js clients of the conformance tests, where there is Node.js
 	@scripts/setup-node
+
+.PHONY: clients
+clients: $(INSTALLED) ## Install the libraries that the tracer's tests trace, and OpenTelemetry's own instrumentation
+	@scripts/setup-clients
 
 .PHONY: rie
 rie: $(INSTALLED) ## Fetch AWS's Runtime Interface Emulator for the conformance tests

@@ -55,7 +55,12 @@ MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 80
 LONG_FUNCTIONS: set[str] = set()  # "package.module.function", each with a reason
 
-LOCKS = ("requirements.lock", "tests/conformance/rie.lock", "tests/conformance/node/package-lock.json")
+LOCKS = (
+    "requirements.lock",
+    "tests/conformance/rie.lock",
+    "tests/conformance/node/package-lock.json",
+    "tests/instrument/clients.lock",
+)
 UNFINISHED = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 # Homes and workspaces of a developer's machine; Lambda's own sandbox users have homes too.
 MACHINE_PATH = re.compile(r"(?<![\w.:/}-])/(?:home/(?!sbx_)|Users/|root/|work/|workspace/)\w")

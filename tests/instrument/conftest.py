@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,13 +31,11 @@ PYTHON = os.environ.get("O2_TEST_PYTHON", sys.executable)
 Row = dict[str, Any]
 
 
-def has_module(name: str) -> bool:
-    """Whether the functions' Python can import it."""
-    return subprocess.run([PYTHON, "-c", f"import {name}"], capture_output=True, check=False).returncode == 0
-
-
 class Target:
-    """A server that functions call: answers 200 `{}`, or 404 below /missing, and keeps headers and bodies."""
+    """A server that functions call: answers 200 `{}`, or 404 below /missing, and keeps headers and bodies.
+
+    A form, which is how SNS is called, gets XML.
+    """
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
@@ -53,6 +50,10 @@ class Target:
                 target.requests.append((self.path, headers, body))
                 missing = self.path.startswith("/missing")
                 answer = b'{"__type": "com.amazonaws.sqs#QueueDoesNotExist"}' if missing else b"{}"
+                if headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+                    answer = (
+                        b"<PublishResponse><PublishResult><MessageId>m-1</MessageId></PublishResult></PublishResponse>"
+                    )
                 self.send_response(404 if missing else 200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(answer)))
@@ -65,6 +66,7 @@ class Target:
                 """Nothing on stderr."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.handle_error = lambda *_arguments: None  # type: ignore[method-assign] # a client that went away
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

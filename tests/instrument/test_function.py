@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.instrument.conftest import Target, has_module
+from tests.instrument.recording import CLIENTS
+
+if TYPE_CHECKING:
+    from tests.instrument.conftest import Target
 
 SERVER, CLIENT, PRODUCER = "2", "3", "4"
 ODD_FUNCTIONS = {
@@ -74,6 +77,19 @@ def test_the_invocations_span(start: Any, spans: Any) -> None:
     assert "in _fail" in event["exception.stacktrace"]
     assert "o2_tracing" not in event["exception.stacktrace"]
     assert first["trace_id"] != second["trace_id"]
+
+
+def test_log_lines_lead_to_the_trace(start: Any, spans: Any, backend: Any) -> None:
+    """The extension knows each invocation's span before the function prints, and writes it on its lines."""
+    source = "def handler(event, context):\n    print('line of', event['number'])\n"
+    with start("printing.handler", source=source) as function:
+        for number in range(3):
+            function.invoke({"number": number})
+        function.running.shutdown()
+    rows = [row for row in backend.rows("logs", "default") if str(row.get("record")).startswith("line of")]
+    assert [row["record"] for row in rows] == [f"line of {number}\n" for number in range(3)]
+    expected = [(span["faas_invocation_id"], span["trace_id"], span["span_id"]) for span in spans()]
+    assert [(row["requestid"], row["trace_id"], row["span_id"]) for row in rows] == expected
 
 
 def test_xray_is_a_link_and_no_decision(start: Any, spans: Any) -> None:
@@ -158,9 +174,9 @@ def test_aws_calls_hand_the_context_on(start: Any, spans: Any, target: Target) -
 
 def test_httpx_sync_and_async(start: Any, spans: Any, target: Target) -> None:
     """Both transports."""
-    if not has_module("httpx"):
-        pytest.skip("httpx is not installed for the functions' Python")
-    with start() as function:
+    if not CLIENTS.exists():
+        pytest.skip("no clients here: run `make clients`")
+    with start(PYTHONPATH=str(CLIENTS)) as function:
         assert function.invoke({"do": "httpx", "url": target.url}) == b"[200, 200]"
     root, *calls = spans()
     for span, (_path, headers, _body) in zip(calls, target.requests, strict=True):

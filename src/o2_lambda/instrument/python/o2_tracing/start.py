@@ -27,6 +27,15 @@ PATCHES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("botocore.client", "botocore", ("botocore", "boto3")),
     ("httpx", "httpx", ("httpx",)),
     ("aiohttp.client", "aiohttp", ("aiohttp-client", "aiohttp")),
+    ("redis.client", "redis", ("redis",)),
+    ("redis.cluster", "redis", ("redis",)),
+    ("redis.asyncio.client", "redis", ("redis",)),
+    ("redis.asyncio.cluster", "redis", ("redis",)),
+    ("psycopg", "psycopg", ("psycopg",)),
+    ("psycopg2", "psycopg2", ("psycopg2",)),
+    ("pymysql.cursors", "pymysql", ("pymysql",)),
+    ("pymongo.monitoring", "pymongo", ("pymongo",)),
+    ("sqlalchemy", "sqlalchemy", ("sqlalchemy",)),
 )
 NANOSECONDS_PER_MS = 1_000_000
 
@@ -36,7 +45,7 @@ def install(environ: Mapping[str, str]) -> Tracer:
     chosen = settings.read(environ, report)
     exporter = Exporter(
         chosen.address, _encoder(environ), lambda: monotonic_ns() // NANOSECONDS_PER_MS, report,
-        announces=False,
+        announces=chosen.is_extension,
     )  # fmt: skip
     tracer = Tracer(chosen, exporter)
     if not chosen.traces(*LAMBDA_NAMES):  # every other span lies below the invocation's

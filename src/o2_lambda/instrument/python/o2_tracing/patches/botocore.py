@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..clients import CLIENT_ERROR
 from ..frames import drop_frame
-from ..spans import ERROR
+from ..spans import ERROR, PRODUCER
 from . import aws_messages
 
 SCOPE = "o2_lambda.botocore"
@@ -83,6 +83,10 @@ def _describe_call(span, client, service, operation, parameters):
         span.set("db.operation.name", operation)
         if isinstance(table, str):
             span.set("aws.dynamodb.table_names", [table])
+    if service == "Lambda" and isinstance(parameters.get("FunctionName"), str):
+        span.set("faas.invoked_provider", "aws")
+        span.set("faas.invoked_name", parameters["FunctionName"].rpartition(":")[2])
+        span.set("faas.invoked_region", client.meta.region_name)
     aws_messages.describe(span, service, operation, parameters)
 
 
@@ -93,6 +97,8 @@ def _describe_answer(span, answer):
     status = details.get("HTTPStatusCode")
     span.set("http.response.status_code", status)
     span.set("aws.request_id", details.get("RequestId"))
+    if span.kind == PRODUCER:
+        span.set("messaging.message.id", answer.get("MessageId"))
     span.set("aws.extended_request_id", details.get("HostId"))
     if details.get("RetryAttempts"):
         span.set("http.request.resend_count", details["RetryAttempts"])
