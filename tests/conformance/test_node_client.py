@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from .conftest import node_unavailable
 
@@ -123,3 +126,36 @@ def test_a_refused_handler(scene: Scene) -> None:
     assert {row["record_message_name"] for row in rows} == {"Runtime.CallbackHandlerDeprecated"}
     # The second attempt is part of the invocation. The client itself writes "-" for want of an id.
     assert [row.get("requestid") for row in rows] == [None, result.request_id]
+
+
+@pytest.mark.parametrize("fails_at", [None, 2])
+def test_streamed_responses(scene: Scene, fails_at: int | None) -> None:
+    """awslambda.streamifyResponse: pieces by invoke_with_response_stream, an error behind them; logs as ever."""
+    with scene.node("node_streaming.cjs") as function:
+        address = asyncio.run_coroutine_threadsafe(function.emulator.serve(), function._loop).result(10)
+        events = stream(address, {"pieces": 3, "failsAt": fails_at})
+    pieces = b"".join(event["PayloadChunk"]["Payload"] for event in events if "PayloadChunk" in event)
+    written = 3 if fails_at is None else fails_at
+    assert pieces == b"".join(b"piece %d " % number for number in range(written))
+    complete = events[-1]["InvokeComplete"]
+    if fails_at is None:
+        assert complete == {}
+        assert len(events) == written + 1, "one event for each piece"
+    else:
+        assert complete["ErrorCode"]
+        assert json.loads(complete["ErrorDetails"])["errorMessage"] == "planned"
+    lines = [row["record"].split("\t", 3)[3] for row in scene.logs() if "wrote" in row["record"]]
+    assert lines == [f"wrote {number}\n" for number in range(written)]
+
+
+def stream(address: str, event: dict[str, Any]) -> list[dict[str, Any]]:
+    """The events of boto3's own streaming call."""
+    client = boto3.client(
+        "lambda",
+        endpoint_url=f"http://{address}",
+        region_name="us-east-1",
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+        config=Config(proxies={}),
+    )
+    return list(client.invoke_with_response_stream(FunctionName="f", Payload=json.dumps(event).encode())["EventStream"])

@@ -346,10 +346,7 @@ class Emulator(Observed):
         if invocation.done.done():
             return
         error = EmulatorError("the emulator was closed") if task.cancelled() else task.exception()
-        for waiting in (invocation.response, invocation.done):
-            if not waiting.done():
-                waiting.set_exception(error or EmulatorError("the invocation ended without a result"))
-                waiting.exception()  # whoever waits gets it; nobody waiting is no warning
+        invocation.abandon(error or EmulatorError("the invocation ended without a result"))
 
     def _reset_relays(self) -> None:
         if self.relays and self.config.faults.take("reset_connections_on_thaw"):

@@ -27,6 +27,8 @@ class Response:
     function_error: str | None = None
     content_type: str = "application/json"
     status: int = 200
+    error_details: str = ""  # of an error behind a streamed response
+    streamed: bool = False  # piece by piece, as the function wrote it
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Invocation:
     error_type: str | None = None
     produced_bytes: int = 0
     tail: bytes = b""
+    stream: asyncio.Queue[bytes | None] | None = None  # for a client that takes pieces; None ends it
     settled: InvokeResult | None = None  # the result, once the phase has been reported
 
     def __post_init__(self) -> None:
@@ -104,6 +107,17 @@ class Invocation:
         """Give the client its response; only the first counts."""
         if not self.response.done():
             self.response.set_result(response)
+            if self.stream is not None:
+                self.stream.put_nowait(None)
+
+    def abandon(self, error: BaseException) -> None:
+        """Let go of whoever waits: the emulator itself cannot go on."""
+        for waiting in (self.response, self.done):
+            if not waiting.done():
+                waiting.set_exception(error)
+                waiting.exception()  # whoever waits gets it; nobody waiting is no warning
+        if self.stream is not None:
+            self.stream.put_nowait(None)
 
     def finish(self) -> None:
         """Hand out the settled result."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -9,16 +10,21 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from o2_lambda.emulator import event_stream
 from o2_lambda.emulator.errors import EmulatorError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from o2_lambda.emulator.emulator import Emulator
     from o2_lambda.emulator.invocation import Invocation
 
+STREAM_PATH = "/2021-11-15/functions/{name}/response-streaming-invocations"
 PATH = "/2015-03-31/functions/{name}/invocations"
 REQUEST_BYTES_MAX = 6 * 1024 * 1024
 EVENT_BYTES_MAX = 1024 * 1024  # an asynchronous invocation's payload
 INVOCATION_TYPES = ("RequestResponse", "Event", "DryRun")
+STREAM_TYPES = ("RequestResponse", "DryRun")
 
 
 class InvokeError(Exception):
@@ -44,37 +50,76 @@ class InvokeApi:
 
     def routes(self) -> list[web.RouteDef]:
         """Return what to mount."""
-        return [web.post(PATH, self.invoke)]
+        return [web.post(PATH, self.invoke), web.post(STREAM_PATH, self.stream)]
 
-    async def invoke(self, request: web.Request) -> web.Response:
+    async def invoke(self, request: web.Request) -> web.StreamResponse:
         """`POST /2015-03-31/functions/NAME/invocations`."""
+        return await self._answered(self._invoke(request))
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """`POST /2021-11-15/functions/NAME/response-streaming-invocations`."""
+        return await self._answered(self._stream(request))
+
+    @staticmethod
+    async def _answered(answer: Awaitable[web.StreamResponse]) -> web.StreamResponse:
         try:
-            return await self._invoke(request)
+            return await answer
         except InvokeError as error:
             return error.response()
         except EmulatorError as error:
             return InvokeError(500, "ServiceException", str(error)).response()
 
-    async def _invoke(self, request: web.Request) -> web.Response:
-        kind = request.headers.get("X-Amz-Invocation-Type", "RequestResponse")
-        if kind not in INVOCATION_TYPES:
-            message = f"InvocationType must be one of {', '.join(INVOCATION_TYPES)}, got {kind}"
-            raise InvokeError(400, "InvalidParameterValueException", message)
-        payload = await self._payload(request, EVENT_BYTES_MAX if kind == "Event" else REQUEST_BYTES_MAX)
+    async def _invoke(self, request: web.Request) -> web.StreamResponse:
+        kind = _invocation_type(request, INVOCATION_TYPES)
+        invocation = await self._begin(request, EVENT_BYTES_MAX if kind == "Event" else REQUEST_BYTES_MAX, kind)
+        if invocation is None:
+            return web.Response(status=204)
+        headers = {"x-amzn-RequestId": invocation.request_id}
+        if kind == "Event":
+            return web.Response(status=202, headers=headers)
+        return await self._answer(invocation, headers, tail=request.headers.get("X-Amz-Log-Type") == "Tail")
+
+    async def _begin(self, request: web.Request, limit: int, kind: str) -> Invocation | None:
+        """Check the request and start the invocation that it asks for; None for a dry run."""
+        payload = await self._payload(request, limit)
         context = _client_context(request.headers.get("X-Amz-Client-Context"))
         if kind == "DryRun":
-            return web.Response(status=204)
-        invocation = self._emulator.begin_invoke(
+            return None
+        return self._emulator.begin_invoke(
             payload,
             client_context=context,
             trace_id=request.headers.get("X-Amzn-Trace-Id"),
             tenant_id=request.headers.get("X-Amz-Tenant-Id"),
             qualifier=request.query.get("Qualifier"),
         )
-        headers = {"x-amzn-RequestId": invocation.request_id}
-        if kind == "Event":
-            return web.Response(status=202, headers=headers)
-        return await self._answer(invocation, headers, tail=request.headers.get("X-Amz-Log-Type") == "Tail")
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        """The response in pieces as they come, and at last how it ended; a response in one piece is one piece."""
+        kind = _invocation_type(request, STREAM_TYPES)
+        invocation = await self._begin(request, REQUEST_BYTES_MAX, kind)
+        if invocation is None:
+            return web.Response(status=204)
+        invocation.stream = asyncio.Queue()
+        answer = web.StreamResponse(headers={
+            "Content-Type": event_stream.CONTENT_TYPE,
+            "x-amzn-RequestId": invocation.request_id,
+            "X-Amz-Executed-Version": self._emulator.config.function_version,
+        })  # fmt: skip
+        await answer.prepare(request)
+        while (piece := await invocation.stream.get()) is not None:
+            await answer.write(event_stream.message("PayloadChunk", piece))
+        response = invocation.response.result()
+        if not response.streamed and not response.function_error:
+            await answer.write(event_stream.message("PayloadChunk", response.payload))
+        complete = {}
+        if response.function_error:
+            details = response.error_details if response.streamed else response.payload.decode(errors="replace")
+            complete = {"ErrorCode": invocation.error_type, "ErrorDetails": details}
+        if request.headers.get("X-Amz-Log-Type") == "Tail":
+            complete["LogResult"] = base64.b64encode((await invocation.done).log_tail).decode()
+        body = json.dumps(complete).encode()
+        await answer.write(event_stream.message("InvokeComplete", body, content_type="application/json"))
+        return answer
 
     async def _answer(self, invocation: Invocation, headers: dict[str, str], *, tail: bool) -> web.Response:
         response = await invocation.response
@@ -101,6 +146,14 @@ class InvokeApi:
             message = f"Could not parse request body into json: {error}"
             raise InvokeError(400, "InvalidRequestContentException", message) from None
         return payload
+
+
+def _invocation_type(request: web.Request, allowed: tuple[str, ...]) -> str:
+    kind = request.headers.get("X-Amz-Invocation-Type", "RequestResponse")
+    if kind not in allowed:
+        message = f"InvocationType must be one of {', '.join(allowed)}, got {kind}"
+        raise InvokeError(400, "InvalidParameterValueException", message)
+    return kind
 
 
 def _client_context(header: str | None) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from o2_lambda.emulator import events
 from o2_lambda.emulator.errors import ApiError, Fatal
 from o2_lambda.emulator.invocation import UNHANDLED, Invocation, Response
 from o2_lambda.emulator.server import json_answer
+from o2_lambda.emulator.tap import trailers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 PREFIX = "/2018-06-01/runtime"
 RESPONSE_BYTES_MAX = 6 * 1024 * 1024 + 100  # AWS: 6 MB and a little for the envelope
 ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
+ERROR_BODY = "Lambda-Runtime-Function-Error-Body"
+STREAMING = "streaming"
 RESPONSE_MODE = "Lambda-Runtime-Function-Response-Mode"
 UNKNOWN_ERROR = "Runtime.UnknownReason"
 AFTER_RESTORE_ERROR = "Runtime.AfterRestoreError"
@@ -73,7 +78,17 @@ class RuntimeApi:
             self._finish(sandbox, invocation)
             too_large = f"Exceeded maximum allowed payload size ({RESPONSE_BYTES_MAX} bytes)."
             raise ApiError("RequestEntityTooLarge", too_large, status=413)
-        invocation.answer(Response(body, content_type=request.headers.get("Content-Type", "application/json")))
+        trailers = trailers_of(request.transport) if request.headers.get("Trailer") else {}
+        error_type = trailers.get(ERROR_TYPE.lower())
+        if error_type:  # it came too late for a status: the client gets what there is, and the error behind it
+            invocation.outcome, invocation.error_type = "error", error_type
+        invocation.answer(Response(
+            body,
+            UNHANDLED if error_type else None,
+            request.headers.get("Content-Type", "application/json"),
+            error_details=_decoded(trailers.get(ERROR_BODY.lower(), "")),
+            streamed=request.headers.get(RESPONSE_MODE) == STREAMING,
+        ))  # fmt: skip
         self._finish(sandbox, invocation)
         return json_answer(STATUS_OK, status=202)
 
@@ -135,13 +150,15 @@ class RuntimeApi:
         """Read the body and take its times; None when it is over the limit."""
         sandbox.drain_output()
         invocation.first_byte_ms = sandbox.clock.mono_ms()
+        streaming = request.headers.get(RESPONSE_MODE) == STREAMING
         chunks, size = [], 0
         async for chunk in request.content.iter_any():
             size += len(chunk)
-            if size <= RESPONSE_BYTES_MAX or request.headers.get(RESPONSE_MODE) == "streaming":
+            if streaming and invocation.stream is not None:
+                invocation.stream.put_nowait(chunk)
+            if size <= RESPONSE_BYTES_MAX or streaming:
                 chunks.append(chunk)
         invocation.produced_bytes = size
-        streaming = request.headers.get(RESPONSE_MODE) == "streaming"
         return b"".join(chunks) if streaming or size <= RESPONSE_BYTES_MAX else None
 
     @staticmethod
@@ -154,6 +171,14 @@ class RuntimeApi:
 
 def _error_type(request: web.Request, body: bytes) -> str:
     return _field(body, "errorType") or request.headers.get(ERROR_TYPE) or UNKNOWN_ERROR
+
+
+def _decoded(text: str) -> str:
+    """Return an error body's text, which runtimes send in base64."""
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return text
 
 
 def _field(body: bytes, name: str) -> str | None:

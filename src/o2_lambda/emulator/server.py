@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,14 @@ from aiohttp import web
 
 from o2_lambda.emulator import events
 from o2_lambda.emulator.errors import ApiError
+from o2_lambda.emulator.tap import Tap
 
 if TYPE_CHECKING:
     from o2_lambda.emulator.timeline import Timeline
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 REQUEST_BYTES_MAX = 32 * 1024 * 1024  # above every limit the APIs themselves state, so that they can state them
+FIELD_BYTES_MAX = 256 * 1024  # of a header or trailer: a runtime puts its error, stack trace and all, into one
 KEEP_ALIVE_S = 3600.0  # a connection idle over a long freeze is not the platform's to close
 
 
@@ -36,20 +39,29 @@ class Server:
         self._app = web.Application(middlewares=[self._answer], client_max_size=REQUEST_BYTES_MAX)
         self._app.router.add_routes(routes)
         self._runner = web.AppRunner(
-            self._app, access_log=None, shutdown_timeout=0.1, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False
+            self._app,
+            access_log=None,
+            shutdown_timeout=0.1,
+            keepalive_timeout=KEEP_ALIVE_S,
+            handle_signals=False,
+            max_field_size=FIELD_BYTES_MAX,
         )
+        self._listener: asyncio.Server | None = None
         self.address = ""
 
     async def start(self, host: str, port: int) -> None:
         """Listen; raises OSError when the port is taken."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
-        bound_host, bound_port = self._runner.addresses[0][:2]
+        serve = self._runner.server
+        assert serve is not None  # set up just now
+        self._listener = await asyncio.get_running_loop().create_server(lambda: Tap(serve()), host, port)
+        bound_host, bound_port = self._listener.sockets[0].getsockname()[:2]
         self.address = f"{bound_host}:{bound_port}"
 
     async def close(self) -> None:
         """Stop listening and drop what is still parked."""
+        if self._listener:
+            self._listener.close()
         await self._runner.cleanup()
 
     @web.middleware
