@@ -23,7 +23,7 @@ FLAVOUR_UNITS = {
     "snapshot": ("snapshot.c", "arena.c", "image.c", "check.c", *_COMMON_UNITS),
 }
 FLAVOURS = tuple(FLAVOUR_UNITS)
-DEFAULT_FLAVOUR = {"x86_64": "plain", "arm64": "plain"}
+DEFAULT_FLAVOUR = {"x86_64": "snapshot", "arm64": "snapshot"}
 HEADERS = ("interpreter.h", "arena.h", "image.h", "check.h")
 # One function a line: those that a life with one invocation runs, by first use. Together they take few pages.
 # scripts/hot_functions.py writes it; a name that has gone is ignored.
@@ -31,10 +31,10 @@ HOT_FUNCTIONS = NATIVE / "hot_functions.txt"
 SNAPSHOT_LAYOUT = NATIVE / "snapshot.ld"
 # High addresses: the checker takes every word for a pointer that could be one, and small numbers are frequent.
 SNAPSHOT_FLAGS = ("-Wl,--image-base=0x60000000",)
-# What a snapshot holds: these and whatever they import, which is all that an invocation needs but TLS. OpenSSL reads
-# the machine's CPU and random numbers as it is imported, so it must not be among that; what a person's command, passive
-# mode and the like need is imported when it is needed.
-SNAPSHOT_MODULES = ("o2_lambda.extension.main", "o2_lambda.extension.boot", "o2_lambda.extension.io.loop")
+# What a snapshot holds: these and whatever they import, which is all that an invocation needs. What a person's command,
+# passive mode and the like need is imported when it is needed. To import `_ssl` is to make its types and tables;
+# OpenSSL, which reads the CPU and random numbers, is not called before the first context: the checker sees to that.
+SNAPSHOT_MODULES = tuple(f"o2_lambda.extension.{name}" for name in ("main", "boot", "io.loop", "io.tls"))
 GENERATOR = "generator"
 # CPython's extension modules that are linked in, from its Modules folder.
 MODULE_UNITS = (
