@@ -166,3 +166,23 @@ def test_snap_start_restores_before_the_first_invocation(folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     invocations = [line for line in done.stdout.splitlines() if "invoke success" in line]
     assert ["restore" in line for line in invocations] == [True, False]
+
+
+def test_tenants_take_turns(folder: Path) -> None:
+    """Each gets an environment of its own."""
+    (folder / "tenants.py").write_text("def handler(event, context):\n    return context.tenant_id\n")
+    options = ("--tenant", "a", "--tenant", "b", "--invocations", "3", "--json")
+    done = o2_lambda(folder, "tenants.handler", *options)
+    entries = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [entry["payload"] for entry in entries if entry["kind"] == "invocation"] == ["a", "b", "a"]
+
+
+def test_durable_executions_are_replayed(folder: Path) -> None:
+    """Until the function does not answer PENDING any more."""
+    answer = "{'Status': left.pop() if left else 'DONE'}"
+    code = f"left = ['PENDING', 'PENDING']\ndef handler(event, context):\n    return {answer}\n"
+    (folder / "durable.py").write_text(code)
+    done = o2_lambda(folder, "durable.handler", "--durable", "--json")
+    entries = [json.loads(line) for line in done.stdout.splitlines()]
+    statuses = [entry["payload"]["Status"] for entry in entries if entry["kind"] == "invocation"]
+    assert statuses == ["PENDING", "PENDING", "DONE"]

@@ -14,6 +14,7 @@ import click
 
 from o2_lambda.cli.local_report import JsonReport, Report, TextReport
 from o2_lambda.emulator import ConfigError, Emulator, EmulatorError, Faults, LambdaConfig
+from o2_lambda.emulator import execute as execute_durably
 from o2_lambda.emulator.config import INITIALIZATION_TYPES, LOG_FORMATS, MEMORY_MB_PER_CPU, is_executable
 from o2_lambda.emulator.runtimes import resolve
 
@@ -22,12 +23,13 @@ FAILED = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do with the function: which event, how often, how far apart, and on which port to answer."""
+    """What to do with the function: which event, how often, how far apart, for whom, and on which port to answer."""
 
     event: bytes
     invocations: int
     every_ms: float
     port: int | None
+    tenants: tuple[str | None, ...]
 
 
 @click.group()
@@ -113,6 +115,12 @@ def local() -> None:
     help="SnapStart: how long the snapshot lies before it is restored.",
 )
 @click.option(
+    "--durable", is_flag=True, help="Durable function: each invocation is an execution, replayed while PENDING."
+)
+@click.option(
+    "--tenant", "tenants", multiple=True, metavar="ID", help="Tenant to invoke for; repeated, they take turns."
+)
+@click.option(
     "--max-concurrency",
     type=click.IntRange(min=1),
     default=1,
@@ -133,7 +141,7 @@ def run(  # noqa: PLR0913 - one parameter per option
     invocations: int | None, every_ms: float, timeout_s: float, memory_mb: int | None, port: int | None,
     pairs: tuple[str, ...], env_file: Path | None, function_name: str, region: str, log_format: str,
     initialization_type: str, snapshot_age_s: float, max_concurrency: int, freeze: bool, faults: tuple[str, ...],
-    as_json: bool,
+    as_json: bool, durable: bool, tenants: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run HANDLER (such as app.handler) in a local Lambda, with extensions, telemetry, freeze and shutdown.
 
@@ -154,6 +162,7 @@ def run(  # noqa: PLR0913 - one parameter per option
             environment=read_environment(pairs, env_file),
             log_format=log_format,
             initialization_type=initialization_type,
+            durable=durable,
             snapshot_age_ms=snapshot_age_s * 1000,
             max_concurrency=max_concurrency,
             execution_env=found.execution_env,
@@ -164,7 +173,7 @@ def run(  # noqa: PLR0913 - one parameter per option
         )
         check_extensions(config)
         count = invocations if invocations is not None else 0 if port is not None else 1
-        plan = Plan(read_event(event_file), count, every_ms, port)
+        plan = Plan(read_event(event_file), count, every_ms, port, tenants or (None,))
         sys.exit(asyncio.run(execute(config, plan, report)))
     except (ConfigError, EmulatorError) as error:
         raise click.ClickException(str(error)) from None
@@ -212,9 +221,13 @@ async def _invoke_all(emulator: Emulator, plan: Plan, report: Report, stop: asyn
     loop = asyncio.get_running_loop()
     for number in range(plan.invocations):
         started_s = loop.time()
-        result = await emulator.invoke(plan.event)
-        report.invocation(result)
-        failures += result.outcome != "success"
+        if emulator.config.durable:
+            results = (await execute_durably(emulator, plan.event)).invocations
+        else:
+            results = [await emulator.invoke(plan.event, tenant_id=plan.tenants[number % len(plan.tenants)])]
+        for result in results:
+            report.invocation(result)
+            failures += result.outcome != "success"
         if number + 1 < plan.invocations:
             left_s = max(0.0, started_s + plan.every_ms / 1000 - loop.time())
             with contextlib.suppress(TimeoutError):

@@ -9,6 +9,7 @@ result = function.invoke(b'{"k": 1}')
 """
 
 from o2_lambda.emulator.config import LambdaConfig
+from o2_lambda.emulator.durable import Execution, execute
 from o2_lambda.emulator.emulator import Emulator, InitResult
 from o2_lambda.emulator.errors import ConfigError, EmulatorError
 from o2_lambda.emulator.faults import ALWAYS, Faults, Kill
@@ -24,6 +25,7 @@ __all__ = [
     "Delivery",
     "Emulator",
     "EmulatorError",
+    "Execution",
     "Fact",
     "Faults",
     "InitResult",
@@ -37,4 +39,5 @@ __all__ = [
     "Relay",
     "Response",
     "ShutdownResult",
+    "execute",
 ]

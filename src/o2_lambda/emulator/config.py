@@ -72,6 +72,7 @@ class LambdaConfig:
     max_concurrency: int = 1  # managed instances only: invocations side by side
     execution_env: str = f"AWS_Lambda_python3.{sys.version_info.minor}"
     runtime_version: str = ""  # "" derives it from `execution_env`
+    durable: bool = False  # a durable function: `runtimeVersion` says so, see `durable.execute`
     tracing_active: bool = True
     freeze: bool = True
     eager_init: bool = True  # False: initialise within the first invoke, as AWS does on demand
@@ -130,7 +131,8 @@ class LambdaConfig:
         if self.runtime_version:
             return self.runtime_version
         match = re.fullmatch(r"AWS_Lambda_([a-z]+)([\d.]*)(?:\.x)?", self.execution_env)
-        return f"{match[1]}:{match[2] or '1'}.v1".replace("..", ".") if match else "provided:al2023.v1"
+        name = f"{match[1]}:{match[2] or '1'}".rstrip(".") if match else "provided:al2023"
+        return f"{name}.DurableFunction.v1" if self.durable else f"{name}.v1"
 
     def extension_files(self) -> list[Path]:
         """Return what `/opt/extensions` holds: the non-directory entries in the order of their names."""

@@ -227,22 +227,24 @@ class Emulator(Observed):
         self.init_result = InitResult(status, error_type, self.clock.mono_ms() - started_ms, phase, message)
         return self.init_result
 
-    async def _reset(self, sandbox: Sandbox, reason: str) -> None:
+    async def _reset(self, sandbox: Sandbox, reason: str, *, then: str = state.IDLE_SUPPRESSED) -> None:
         self._enter(state.RESET)
         self.last_shutdown = await tear_down(sandbox, reason)
         self._sandbox = None
-        self._enter(state.IDLE if self.config.managed else state.IDLE_SUPPRESSED)
+        self._enter(state.IDLE if self.config.managed else then)
 
     # Invoke
 
     async def _perform(self, invocation: Invocation) -> None:
         async with self._lock:
+            await self._keep_tenants_apart(invocation)
             if self.state == state.IDLE:
                 await self._init()
             suppressed = self.state == state.IDLE_SUPPRESSED
             sandbox = self._new_sandbox() if suppressed else self._current()
             if suppressed:
                 sandbox.awaits_restore = False  # no snapshot is taken of it
+            sandbox.tenant_id = invocation.tenant_id
             self._enter(state.ENV_INVOKE)
             unrestored = await self._restore(sandbox) if sandbox.awaits_restore else None
             sandbox.thaw()
@@ -269,6 +271,12 @@ class Emulator(Observed):
                 invocation.finish()
                 self._enter(state.ENV_READY)
                 sandbox.freeze()
+
+    async def _keep_tenants_apart(self, invocation: Invocation) -> None:
+        """Tenant isolation: an environment serves one tenant; for another one it is taken down and a new one made."""
+        sandbox = self._sandbox
+        if self.state == state.ENV_READY and sandbox and sandbox.tenant_id not in (None, invocation.tenant_id):
+            await self._reset(sandbox, "spindown", then=state.IDLE)
 
     async def _restore(self, sandbox: Sandbox) -> Fatal | None:
         """SnapStart: end what does not outlive a snapshot, let the platform's time pass, and restore."""

@@ -71,6 +71,7 @@ class Sandbox:
         self._pending: deque[Invocation] = deque()
         self.active: dict[str, Invocation] = {}
         self.runtime_seen = False
+        self.tenant_id: str | None = None  # whom it serves: no other tenant ever gets into it
         self.awaits_restore = config.snap_start
         self._restoring: asyncio.Future[None] | None = None  # the runtime's parked `restore/next`
         self.renew_instance_id()

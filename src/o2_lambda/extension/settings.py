@@ -21,6 +21,7 @@ LOG_FIELDS = (
     "cold_start",
     "trace_id",
     "span_id",
+    "tenant_id",
     "message",
     "level",
 )

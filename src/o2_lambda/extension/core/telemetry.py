@@ -87,6 +87,7 @@ class Splicer:
         self._sequence = 0
         self._request_id: str | None = None
         self._trace_id: str | None = None
+        self._tenant_id: str | None = None
         self._starts = 0
         self._tells_start = False  # the platform says itself where invocations begin
         self._middle = ""
@@ -240,6 +241,7 @@ class Splicer:
             self._starts += is_start
             self._request_id = fact.request_id
             self._trace_id = trace_id_of(get(record, "tracing", "value"))
+            self._tenant_id = get(record, "tenantId")
             self._rebuild_middle()
         if get(record, "status") in ("failure", "error", "timeout") or type_ == "platform.logsDropped":
             parsed.urgent = True
@@ -248,7 +250,7 @@ class Splicer:
             return
         middle = self._middle
         if fact.request_id != self._request_id:  # a late report of the invocation before
-            middle = self._middle_for(fact.request_id, None)
+            middle = self._middle_for(fact.request_id, None, get(record, "tenantId"))
         parsed.events.append(f"{self._head(stamp)}{middle}{rest}")
 
     def _line(self, parsed: Parsed, type_: str, stamp: int, text: str, span: tuple[int, int], rest: str) -> None:
@@ -270,7 +272,7 @@ class Splicer:
     def _lift(self, text: str, start: int) -> tuple[str, str]:
         """What a record that is an object says of itself, where a search finds it: its request, message and level."""
         texts: dict[str, str] = {}
-        request_id = None
+        request_id = tenant_id = None
         for key, value_start, value_end, value in members(text, start)[0]:
             if not isinstance(value, str):
                 continue
@@ -278,6 +280,8 @@ class Splicer:
                 texts[key] = text[value_start:value_end]
             elif key == "requestId" and value != "-":  # what Node's runtime writes outside an invocation
                 request_id = value
+            elif key == "tenantId":
+                tenant_id = value
         lifted = ""
         message = texts.get("message") or texts.get("errorMessage")  # an uncaught exception has no message
         if message is not None and "message" in self._fields:
@@ -286,7 +290,7 @@ class Splicer:
             lifted += f'"level":{texts["level"]},'
         if request_id is None or request_id == self._request_id:
             return self._middle, lifted
-        return self._middle_for(readable(request_id), None), lifted
+        return self._middle_for(readable(request_id), None, tenant_id), lifted
 
     def _malformed(self, parsed: Parsed, piece: str, now_us: int) -> None:
         parsed.malformed += 1
@@ -342,9 +346,9 @@ class Splicer:
             return now_us
 
     def _rebuild_middle(self) -> None:
-        self._middle = self._middle_for(self._request_id, self._trace_id)
+        self._middle = self._middle_for(self._request_id, self._trace_id, self._tenant_id)
 
-    def _middle_for(self, request_id: str | None, trace_id: str | None) -> str:
+    def _middle_for(self, request_id: str | None, trace_id: str | None, tenant_id: Any = None) -> str:
         parts = [""]
         if request_id is not None:
             parts.append(f'"requestId":{quote(request_id)}')
@@ -355,6 +359,8 @@ class Splicer:
             parts.append(f'"trace_id":{quote(trace_id)}')
         if span is not None and "span_id" in self._fields:
             parts.append(f'"span_id":"{span[1]}"')
+        if isinstance(tenant_id, str) and "tenant_id" in self._fields:
+            parts.append(f'"tenant_id":{quote(readable(tenant_id))}')
         if self._static:
             parts.append(self._static)
         if "cold_start" in self._fields and self._follow_start:
