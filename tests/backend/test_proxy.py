@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -130,6 +132,34 @@ def test_reset_all_connections(backend: BackendServer, proxy: FaultProxy) -> Non
     with connect(proxy.port) as connection:
         connection.sendall(raw_request(backend, PATH, RECORDS))
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="socket filters are Linux's")
+def test_forgotten_connections_are_dead_without_a_word(proxy: FaultProxy, request_bytes: bytes) -> None:
+    """Nothing that the client sends is acknowledged, and nothing tells it so; new connections are not concerned."""
+    with connect(proxy.port) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 300)
+        while not proxy.connections_accepted:
+            time.sleep(0.01)
+        proxy.forget_all_connections()
+        connection.sendall(request_bytes)
+        connection.settimeout(10)
+        with pytest.raises(TimeoutError):  # ETIMEDOUT: what was sent was never acknowledged
+            connection.recv(1)
+    with connect(proxy.port) as connection:
+        connection.sendall(request_bytes)
+        assert b'"successful":1' in read_to_end(connection)
+
+
+@pytest.mark.parametrize("off", [-3, 7])
+def test_a_wrong_content_length(proxy: FaultProxy, request_bytes: bytes, off: int) -> None:
+    """The answer says more or fewer bytes than it has."""
+    proxy.faults.content_length_off = off
+    with connect(proxy.port) as connection:
+        connection.sendall(request_bytes)
+        head, _, body = read_to_end(connection).partition(b"\r\n\r\n")
+    declared = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+    assert int(declared.partition(b":")[2]) == len(body) + off
 
 
 def test_pause_and_resume(proxy: FaultProxy, request_bytes: bytes) -> None:

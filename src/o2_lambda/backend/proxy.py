@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import re
 import socket
 import struct
 import threading
@@ -26,6 +28,10 @@ _CHUNK_BYTES = 65_536
 _BACKLOG = 128
 # SO_LINGER on, zero seconds: close() discards what is unsent and sends RST.
 _LINGER_RESET = struct.pack("ii", 1, 0)
+# Linux: a socket filter of one instruction, "return 0", discards what comes before TCP sees it.
+_SO_ATTACH_FILTER = 26
+_RETURN = 0x06
+_CONTENT_LENGTH = re.compile(rb"(?i)(content-length: *)(\d+)")
 
 
 @dataclass
@@ -45,6 +51,8 @@ class ProxyFaults:
     dribble_ms: float = 0
     # Added to every chunk, both ways.
     latency_ms: float = 0
+    # Added to the answer's Content-Length, whose digits must come in the answer's first chunk: a server that miscounts.
+    content_length_off: int = 0
 
 
 class _ResetError(Exception):
@@ -56,7 +64,7 @@ class FaultProxy:
 
     def __init__(self, upstream_host: str, upstream_port: int, faults: ProxyFaults | None = None) -> None:
         self.faults = faults if faults is not None else ProxyFaults()
-        self._upstream = (upstream_host, upstream_port)
+        self.upstream = (upstream_host, upstream_port)  # of connections accepted from now on
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         self._listener.settimeout(0)
         self.port: int = self._listener.getsockname()[1]
@@ -98,6 +106,10 @@ class FaultProxy:
         """Send RST on every open connection; it is done on return."""
         self._call(self._reset_tunnels)
 
+    def forget_all_connections(self) -> None:
+        """Leave open connections unanswered from now on, not even acknowledged, as a NAT does that forgot them (Linux)."""
+        self._call(self._forget_tunnels)
+
     def _call(self, act: Callable[[], _Pending | None]) -> None:
         """Run `act` in the loop's thread, and wait for it and for what it returns."""
 
@@ -120,7 +132,7 @@ class FaultProxy:
         while True:
             client, _ = await self._loop.sock_accept(self._listener)
             self._accepted += 1
-            tunnel = _Tunnel(client, self._upstream, replace(self.faults))
+            tunnel = _Tunnel(client, self.upstream, replace(self.faults))
             task = self._loop.create_task(tunnel.run())
             self._tunnels[task] = tunnel
             task.add_done_callback(self._tunnels.pop)
@@ -129,6 +141,10 @@ class FaultProxy:
         for tunnel in self._tunnels.values():
             tunnel.ends_with_reset = True
         return self._end_tunnels()
+
+    def _forget_tunnels(self) -> None:
+        for tunnel in self._tunnels.values():
+            tunnel.forget()
 
     def _end_tunnels(self) -> _Pending:
         return _cancel(list(self._tunnels))
@@ -167,6 +183,12 @@ class _Tunnel:
                 self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
             self._client.close()
 
+    def forget(self) -> None:
+        """Discard from now on whatever the client's side sends."""
+        instruction = ctypes.create_string_buffer(struct.pack("HBBI", _RETURN, 0, 0, 0))
+        program = struct.pack("HxxxxxxP", 1, ctypes.addressof(instruction))
+        self._client.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
     async def _forward(self, server: socket.socket) -> None:
         faults = self._faults
         if faults.reset_on_accept:
@@ -183,6 +205,7 @@ class _Tunnel:
                     reset_after=faults.reset_after_answer_bytes,
                     close_after=faults.half_close_after_answer_bytes,
                     dribble_ms=faults.dribble_ms,
+                    length_off=faults.content_length_off,
                 )
             )
 
@@ -194,6 +217,7 @@ class _Tunnel:
         reset_after: int | None,
         close_after: int | None = None,
         dribble_ms: float = 0,
+        length_off: int = 0,
     ) -> None:
         """Forward one direction, up to the first byte position at which something is to happen."""
         loop = asyncio.get_running_loop()
@@ -204,6 +228,8 @@ class _Tunnel:
             if not chunk:
                 break
             await asyncio.sleep((self._faults.latency_ms + dribble_ms) / 1000)
+            if length_off:
+                chunk = _CONTENT_LENGTH.sub(lambda found: b"%s%d" % (found[1], int(found[2]) + length_off), chunk, 1)
             passing = chunk if room is None else chunk[:room]
             await loop.sock_sendall(sink, passing)
             room = None if room is None else room - len(passing)
