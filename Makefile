@@ -72,6 +72,10 @@ fuzz: $(INSTALLED) ## Look for bytes that break a parser (ARGS="telemetry --seco
 hostile: $(INSTALLED) ## Open and drop 100,000 connections beside an invocation
 	O2_TEST_FLOOD=100000 $(BIN)/pytest tests/integration/test_hostile.py $(ARGS)
 
+.PHONY: chaos
+chaos: $(INSTALLED) ## Play random schedules of faults (ARGS="--seconds 600" or "--seed N")
+	$(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: settings
 settings: $(INSTALLED) ## Write the table of settings into README.md
 	$(BIN)/python scripts/write_settings.py

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from typing import Self
 
 import pytest
@@ -19,13 +20,15 @@ _A = 1
 class DnsServer:
     """Answers A queries for its names on a loopback address, over UDP and TCP.
 
-    `truncate`: UDP answers only say that TCP must be used. `silent`: never answers, as a dead server does.
+    `truncate`: UDP answers only say that TCP must be used. `silent`: never answers, as a dead server does. `names`,
+    `silent` and `delay_s` may be changed while it runs.
     """
 
     def __init__(self, address: str, names: dict[str, str], *, truncate: bool = False, silent: bool = False) -> None:
-        self._names = names
+        self.names = names
         self._truncate = truncate
-        self._silent = silent
+        self.silent = silent
+        self.delay_s = 0.0
         self.queries: list[tuple[str, str]] = []  # ("udp" or "tcp", name)
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._tcp = socket.socket()
@@ -62,7 +65,8 @@ class DnsServer:
             if not query:
                 return
             answer = self._answer(query, "udp")
-            if not self._silent:
+            time.sleep(self.delay_s)
+            if not self.silent:
                 self._udp.sendto(answer, peer)
 
     def _serve_tcp(self) -> None:
@@ -86,7 +90,7 @@ class DnsServer:
         kind = struct.unpack_from("!H", query, position + 1)[0]
         question = query[_HEADER.size : position + 5]
         self.queries.append((transport, name))
-        address = self._names.get(name)
+        address = self.names.get(name)
         if self._truncate and transport == "udp":
             return _HEADER.pack(identifier, _RESPONSE | _TRUNCATED, 1, 0, 0, 0) + question
         if address is None:

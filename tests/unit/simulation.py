@@ -146,13 +146,12 @@ class World:
         )
         return self._request_id
 
-    def shutdown(self, *, timeout_ms: int = 2000, reason: str = "spindown") -> None:
-        """SHUTDOWN arrives."""
+    def shutdown(self, *, timeout_ms: int = 2000, reason: str = "spindown", skew_ms: int = 0) -> None:
+        """SHUTDOWN arrives; Lambda's wall clock is ahead of ours by `skew_ms`."""
         assert self.is_polling
         self.deadline_ms = self.ms + timeout_ms
-        self._lifecycle_event(
-            {"eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": WALL_OFFSET_MS + self.deadline_ms}
-        )
+        deadline_wall_ms = WALL_OFFSET_MS + self.deadline_ms + skew_ms
+        self._lifecycle_event({"eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": deadline_wall_ms})
 
     def _lifecycle_event(self, event: dict[str, Any]) -> None:
         self.is_polling = False

@@ -31,6 +31,17 @@ def test_end_holds_until_the_function_is_done_and_all_is_sent() -> None:
     assert world.hold_ms == [10]
 
 
+def test_deadline_of_a_clock_that_is_hours_ahead_is_not_believed() -> None:
+    """Where runtimeDone never comes, the hold still ends before the function's real deadline."""
+    world = World(O2_FLUSH_STRATEGY="end")
+    world.invoke(timeout_ms=3000)
+    world.finish()
+    world.let_go()
+    world.invoke(timeout_ms=7_200_000)
+    world.advance(3000 - DEADLINE_MARGIN_MS)
+    assert world.polls == 3
+
+
 def test_end_without_anything_to_send_lets_go_at_once() -> None:
     """A function that says nothing costs nothing, where platform events are not wanted."""
     world = World(O2_FLUSH_STRATEGY="end", O2_LOG_TYPES="function")

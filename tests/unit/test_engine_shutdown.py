@@ -99,7 +99,7 @@ def test_body_that_is_coming_in_is_waited_for() -> None:
     assert world.account()["held"] == 0
 
 
-@pytest.mark.parametrize("timeout_ms", [0, 100, 300, 500, 2000])
+@pytest.mark.parametrize("timeout_ms", [1, 100, 300, 500, 2000])
 def test_upstream_that_never_answers_costs_no_deadline(timeout_ms: int) -> None:
     """What is left is told with its number; the exit precedes the deadline, for any deadline."""
     world = after_one_invocation(silent, O2_FLUSH_BUDGET_MS="100")
@@ -111,6 +111,16 @@ def test_upstream_that_never_answers_costs_no_deadline(timeout_ms: int) -> None:
     assert world.said("ERROR", "4 items could not be delivered")
     told = ledger_line(world)["logs"]
     assert told == {"received": 4, "delivered": 0, "rejected": {}, "dropped": {}, "held": 4, "excluded": {}}
+
+
+@pytest.mark.parametrize("skew_ms", [-7_200_000, -2500, 500, 7_200_000])
+def test_deadline_that_cannot_be_is_not_believed(skew_ms: int) -> None:
+    """After a freeze Lambda's clock and ours may differ by hours: two seconds are what there is, and they are used."""
+    world = after_one_invocation(silent, O2_FLUSH_BUDGET_MS="100")
+    began_ms = world.ms
+    world.shutdown(skew_ms=skew_ms)
+    world.advance(3000)
+    assert world.exit_ms == began_ms + 2000 - SHUTDOWN_RESERVE_MS
 
 
 def test_request_at_shutdown_ends_with_the_drain() -> None:

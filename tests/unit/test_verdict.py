@@ -166,7 +166,6 @@ def partial(rejected: int, message: str) -> bytes:
         (200, partial(3, "too old"), 3),
         (200, partial(0, "a warning"), 0),
         (200, partial(1000, "too old"), 10),
-        (200, b"<html>", 0),
         (200, b"\xff\xff", 0),
         (200, b'{"partialSuccess":{"rejectedSpans":"\xff"}}', 0),
         (200, b'{"code":200,"status":[]}', 0),
@@ -179,6 +178,13 @@ def test_otlp_success_and_partial_success(stream: Any, status: int, body: bytes,
     assert (verdict.kind, verdict.rejected) == (DELIVERED, rejected)
     if rejected:
         assert verdict.reason == "too old"
+
+
+@pytest.mark.parametrize("stream", [TRACES, TRACES_JSON])
+def test_web_page_is_no_answer_to_otlp_either(stream: Any) -> None:
+    """OTLP's answer may be empty, but a page comes from somebody in between who has stored nothing."""
+    verdict = rule(stream, 200, b"<html>Sign in</html>")
+    assert (verdict.kind, verdict.reason) == (RETRY, "unreadable_answer")
 
 
 def test_detail_is_short_and_one_line() -> None:

@@ -107,7 +107,7 @@ class FaultProxy:
         self._call(self._reset_tunnels)
 
     def forget_all_connections(self) -> None:
-        """Leave open connections unanswered from now on, not even acknowledged, as a NAT does that forgot them (Linux)."""
+        """Discard what open connections bring from now on, unacknowledged, as a NAT does that forgot them (Linux)."""
         self._call(self._forget_tunnels)
 
     def _call(self, act: Callable[[], _Pending | None]) -> None:

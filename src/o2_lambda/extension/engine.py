@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from o2_lambda.extension.core.model import Now, Outcome, Sandbox
     from o2_lambda.extension.core.telemetry import Fact, Parsed
 
-SHUTDOWN_MS = 2000  # what Lambda grants external extensions; taken where an event names no deadline
 SHUTDOWN_RESERVE_MS = 200  # of the two seconds: for the last lines and the exit
 SETTLE_MS = 60  # at shutdown: silence after which the telemetry is complete; two of Lambda's shortest buffering times
 SETTLE_WITHOUT_REPORT_MS = 300  # the same while the last invocation's platform.report is still owed
@@ -91,10 +90,7 @@ class Engine:
         self._events += 1
         self._interval_at_ms = now.ms + self.config.flush_interval_ms
         self._splicer.thaw(now.ms)
-        deadline_wall_ms = get(event, "deadlineMs")
-        if not isinstance(deadline_wall_ms, int):
-            deadline_wall_ms = now.wall_ms + SHUTDOWN_MS
-        deadline_ms = now.ms + deadline_wall_ms - now.wall_ms
+        deadline_ms = now.ms + self.lifecycle.time_left_ms(kind, get(event, "deadlineMs"), now.wall_ms)
         if kind == "SHUTDOWN":
             self._shutdown_reason = str(get(event, "shutdownReason"))
             self._begin_shutdown(deadline_ms, now)
@@ -107,7 +103,11 @@ class Engine:
     def telemetry(self, body: bytes | bytearray, connection: int, now: Now) -> None:
         """A Telemetry API payload."""
         self._telemetry_at_ms = now.ms
-        parsed = self._splicer.feed(body, now_ms=now.ms, now_us=now.wall_ms * 1000, connection=connection)
+        try:
+            parsed = self._splicer.feed(body, now_ms=now.ms, now_us=now.wall_ms * 1000, connection=connection)
+        except MemoryError:
+            self.telemetry_lost("out_of_memory")
+            return
         self._take(parsed, now)
         if self._awaits_restore:
             self.sender.flush_wanted = True  # what the snapshot holds, every sandbox restored from it would send

@@ -27,6 +27,7 @@ def run(boot: Boot, cause: BaseException) -> None:
         log.emit("ERROR", f"Configuration error: {cause}; the function runs on, telemetry is off")
     else:
         log.emit("ERROR", f"Internal error: {describe(cause)}; the function runs on, telemetry is off")
+    cause.__traceback__ = cause.__context__ = None  # lets go of the engine and of all that it held
     for listener in (*boot.otlp, boot.telemetry):
         if listener is not None:
             listener.close()  # refused at once is better for a client than a connection that nobody reads
@@ -50,7 +51,7 @@ def _poll_once(api: RuntimeApi) -> None:
             message = api.receive_event()
         if message.status != 200:  # noqa: PLR2004 - OK
             raise ConnectionError(message.status)
-    except OSError:
+    except (OSError, MemoryError):
         api.socket, api.awaits_event = None, False
         sleep(RECONNECT_PAUSE_S)
 

@@ -63,6 +63,12 @@ class Ledger:
         """Counts items given up here."""
         _add(self.accounts[signal].dropped, reason, count)
 
+    def give_up(self, reason: str) -> None:
+        """Counts everything held as given up: after a bug nobody sends it any more."""
+        for account in self.accounts.values():
+            if account.held():
+                _add(account.dropped, reason, account.held())
+
     def excluded(self, signal: str, counts: Mapping[str, int]) -> None:
         """Counts items that were never accepted."""
         for reason, count in counts.items():

@@ -14,15 +14,32 @@ TRANSITIONS = {
     ("DRAINING", "DRAINED"): "DONE",
 }
 
+SHUTDOWN_MS = 2000  # what Lambda grants external extensions
+INVOCATION_MS_MAX = 900_000  # the longest time that a function can have
+
 
 class Lifecycle:
     """The current state, PARKED at first: the engine comes to life when the first `/next` is under way."""
 
-    __slots__ = ("state",)
+    __slots__ = ("_granted_ms", "state")
 
     def __init__(self) -> None:
         self.state = "PARKED"
+        self._granted_ms = INVOCATION_MS_MAX  # the time that the last invocation was given
 
     def move(self, fact: str) -> None:
         """Follows the table. Raises KeyError for a transition that must not happen."""
         self.state = TRANSITIONS[self.state, fact]
+
+    def time_left_ms(self, kind: object, deadline_wall_ms: object, wall_ms: int) -> int:
+        """How long an event gives us. After a freeze our wall clock may be hours off: what cannot be is not believed.
+
+        A deadline that is too far away is replaced by the last plausible one. One that has passed makes an invocation
+        let go at once, which is safe; at shutdown, where that would lose what is held, it means the whole two seconds.
+        """
+        left_ms = deadline_wall_ms - wall_ms if isinstance(deadline_wall_ms, int) else SHUTDOWN_MS
+        if kind == "SHUTDOWN":
+            return left_ms if 0 < left_ms <= SHUTDOWN_MS else SHUTDOWN_MS
+        if left_ms <= INVOCATION_MS_MAX:
+            self._granted_ms = left_ms
+        return self._granted_ms

@@ -82,6 +82,8 @@ def _judge_logs(sent: int, body: bytes) -> Verdict:
 def _judge_otlp(sent: int, body: bytes) -> Verdict:
     """OTLP's partial success: field 1 of the response, in it 1 = rejected items, 2 = error message."""
     rejected, reason = 0, ""
+    if body[:1] == b"<":  # a page: somebody in between has answered, and nothing was stored
+        return Verdict(RETRY, "unreadable_answer", "the answer is a web page; check the endpoint")
     try:
         if body[:1] == b"{":
             partial = get(loads(str(body, "utf-8")), "partialSuccess")

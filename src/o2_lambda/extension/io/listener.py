@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 from _socket import SHUT_WR
+from errno import EMFILE, ENFILE
+from posix import close, dup
 
 from o2_lambda.extension.core import correlate, otlp
 from o2_lambda.extension.core.http1 import HttpError, Parser
@@ -90,13 +92,16 @@ class Listener:
         self._engine = engine
         self._telemetry_path = telemetry_path.encode()
         self._numbers = 0
+        self._spare_fd = _spare_fd()
         self.connections: dict[int, Connection] = {}
 
     def accept(self, listening: socket, now: Now, *, is_telemetry: bool) -> Connection | None:
         """The client that waits; None where it is gone, or where there is no room for another."""
         try:
             fd, _address = listening._accept()  # type: ignore[attr-defined] # noqa: SLF001 - what socket.accept wraps
-        except OSError:
+        except OSError as error:
+            if error.errno in (EMFILE, ENFILE):
+                self._turn_away(listening)
             return None
         sock = type(listening)(fileno=fd)
         sock.setblocking(False)
@@ -179,6 +184,17 @@ class Listener:
     def stalled(self, now: Now) -> list[Connection]:
         """Clients that have been silent for too long where more was due."""
         return [connection for connection in self.connections.values() if connection.is_stalled(now)]
+
+    def _turn_away(self, listening: socket) -> None:
+        """Hangs up on the client that waits: without a descriptor for it, it would wait for ever, and we would spin."""
+        if self._spare_fd >= 0:
+            close(self._spare_fd)
+        try:
+            fd, _address = listening._accept()  # type: ignore[attr-defined] # noqa: SLF001 - what socket.accept wraps
+            close(fd)
+        except OSError:
+            pass  # gone by itself, or somebody else took the descriptor
+        self._spare_fd = _spare_fd()
 
     def _make_room(self) -> bool:
         """Drops the OTLP client that has been idle for longest; Lambda's own connection is never dropped."""
@@ -269,6 +285,14 @@ class Listener:
         head = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
         connection.out += head.encode("latin-1") + body
         self.writable(connection)
+
+
+def _spare_fd() -> int:
+    """A descriptor that is held for the day when there are no others; -1 where that is today."""
+    try:
+        return dup(2)
+    except OSError:
+        return -1
 
 
 def _path(message: Message) -> str:

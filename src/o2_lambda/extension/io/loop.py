@@ -96,6 +96,11 @@ class Shell:
         for url in origins.values():
             self._uplink.warm(url)
 
+    def give_up(self) -> None:
+        """After a bug: what is held is lost, and said to be."""
+        self._engine.ledger.give_up("internal_error")
+        log.emit("", self._engine.ledger.as_json())
+
     def close(self) -> None:
         """Hangs up on all clients: after a bug nobody would answer them."""
         for connection in list(self._listener.connections.values()):
@@ -213,6 +218,9 @@ def run(boot: Boot) -> None:
     shell = Shell(boot, config)
     try:
         shell.run()
+    except Exception:
+        shell.give_up()
+        raise
     finally:
         shell.close()
 

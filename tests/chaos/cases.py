@@ -1,0 +1,26 @@
+"""Schedules that failed once, cut down to what matters and named after what they found. Each stays a case for ever."""
+
+from __future__ import annotations
+
+from tests.chaos.schedule import Schedule, Step
+from tests.chaos.troubles import BY_NAME, HEALTHY
+
+_BUDGET_0 = {"O2_FLUSH_BUDGET_MS": "0", "O2_INITIAL_RETRY_DELAY_MS": "20", "O2_MAX_RETRY_DELAY_MS": "100"}
+
+CASES = {
+    # Lambda's clock is ahead: the deadline of SHUTDOWN was believed, and the drain went on until the kill.
+    "shutdown_under_a_clock_that_is_hours_ahead": Schedule(
+        "clock",
+        (
+            Step({"lines": 20}, BY_NAME["black hole"]),
+            Step({"lines": 20, "ends": "kill"}, platform={"clock_jump_ms": 7_200_000}),
+        ),
+        _BUDGET_0,
+    ),
+    # A sign-in page under 200 counted as an answer to spans.
+    "spans_answered_by_a_web_page": Schedule(
+        "page",
+        (Step({"spans": 5}, BY_NAME["not our answer"]), Step({"lines": 1}, HEALTHY)),
+        _BUDGET_0,
+    ),
+}

@@ -1,0 +1,70 @@
+"""Defects that chaos must find: each a few lines that run before the extension, and the scenario that brings it out."""
+
+from __future__ import annotations
+
+# name -> (scenario, Python source)
+PLANTS: dict[str, tuple[str, str]] = {
+    "a failed batch is dropped": (
+        "two requests get 503",
+        """
+from o2_lambda.extension.sender import Sender
+_failed = Sender._failed
+def failed(self, *arguments, **options):
+    self._buffer.remove(self._buffer.next_batch(urgent_first=False))
+    _failed(self, *arguments, **options)
+Sender._failed = failed
+""",
+    ),
+    "batches are popped before they are sent": (
+        "connections reset in the request",
+        """
+from o2_lambda.extension.sender import Sender
+from o2_lambda.extension.core.buffer import Buffer
+_consider, _remove = Sender.consider, Buffer.remove
+def consider(self, actions, now, **options):
+    _consider(self, actions, now, **options)
+    if actions.send is not None:
+        self._buffer.remove(actions.send.batch)
+def remove(self, batch):
+    if batch in self._sealed:
+        _remove(self, batch)
+Sender.consider, Buffer.remove = consider, remove
+""",
+    ),
+    "telemetry sent twice is taken twice": (
+        "telemetry sent twice",
+        """
+from o2_lambda.extension.core.resent import Recent
+Recent.is_resent = lambda self, text, connection: False
+""",
+    ),
+    "the budget is ignored": (
+        "black hole: requests are never answered",
+        """
+from o2_lambda.extension.core.flush import Hold
+Hold.until_ms = property(lambda self: self.deadline_ms - 200)
+""",
+    ),
+    "a status of 200 is believed": (
+        "200 that stores nothing, twice",
+        """
+from o2_lambda.extension.core import verdict
+verdict._judge_logs = lambda sent, body: verdict.Verdict(verdict.DELIVERED)
+""",
+    ),
+    "the deadline of shutdown is ignored": (
+        "OpenObserve down to the end",
+        """
+from o2_lambda.extension.engine import Engine
+_begin = Engine._begin_shutdown
+Engine._begin_shutdown = lambda self, deadline_ms, now: _begin(self, deadline_ms + 14_000, now)
+""",
+    ),
+    "clients without a descriptor are left waiting": (
+        "no file descriptors left",
+        """
+from o2_lambda.extension.io.listener import Listener
+Listener._turn_away = lambda self, listening: None
+""",
+    ),
+}

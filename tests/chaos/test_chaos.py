@@ -1,0 +1,59 @@
+"""Chaos, in short: scenarios, what failed once, and a few fixed seeds; `make chaos` plays new ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.cases import CASES
+from tests.chaos.confine import possible
+from tests.chaos.oracle import describe, violations
+from tests.chaos.scenarios import SCENARIOS
+from tests.chaos.schedule import Schedule, draw
+from tests.chaos.upstream import Upstream
+from tests.chaos.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.chaos.world import Evidence
+
+pytestmark = pytest.mark.xdist_group("chaos")  # which mostly waits: beside the tests that measure, not among them
+FIXED = (1, 2, 4, 5)
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
+    with Upstream(tmp_path_factory.mktemp("upstream")) as made:
+        yield made
+
+
+def play(world: World, schedule: Schedule) -> Evidence:
+    """Performs it and holds it to every promise."""
+    if not possible(schedule.confinement):
+        pytest.skip(f"no private mounts here for {schedule.confinement!r}")
+    evidence = world.perform(schedule)
+    found = violations(evidence)
+    assert not found, describe(evidence, found)
+    return evidence
+
+
+@pytest.mark.parametrize("seed", FIXED)
+def test_every_promise_holds_in_a_random_schedule(tmp_path: Path, upstream: Upstream, seed: int) -> None:
+    """Conservation, order, duplicates, budget, exit and memory, whatever goes wrong."""
+    print(f"seed {seed}")
+    play(World(tmp_path, upstream), draw(seed))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_failed_once_does_not_again(tmp_path: Path, upstream: Upstream, name: str) -> None:
+    """What chaos has found stays found."""
+    play(World(tmp_path, upstream), CASES[name])
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenario_keeps_every_promise(tmp_path: Path, upstream: Upstream, name: str) -> None:
+    """One thing goes wrong, as in docs/reliability.md."""
+    play(World(tmp_path, upstream), SCENARIOS[name])
