@@ -16,7 +16,8 @@ Usage: ./build.sh [build|repackage|test|check|clean|help]
 Variables:
   BUILD_TARGETS   all (the default), x86_64-unknown-linux-musl, aarch64-unknown-linux-musl;
                   several with commas between them
-  BUILD_RUNTIMES  all (the default), core, or full; node and python are parts of the full zip
+  BUILD_RUNTIMES  all (the default: full and core), core, full, java; several with commas between
+                  them; node and python are parts of the full zip
 TEXT
 }
 
@@ -46,7 +47,7 @@ build() {
         case "$name" in
             all) variants+=(--variant full --variant core) ;;
             full | node | python) variants+=(--variant full) ;;
-            core) variants+=(--variant core) ;;
+            core | java) variants+=(--variant "$name") ;;
             *) die "BUILD_RUNTIMES: unknown runtime '$name'; ./build.sh help lists them" ;;
         esac
     done

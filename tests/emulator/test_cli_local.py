@@ -91,6 +91,7 @@ def test_json_output_is_one_object_per_line(folder: Path) -> None:
     (["app.handler", "--task-root", "missing"], "missing"),
     (["app.handler", "--runtime", "no-such-runtime --x"], "no-such-runtime"),
     (["app.handler", "--runtime", "node"], "app.js"),
+    (["app.handler", "--runtime", "java"], "java"),
     (["app.handler", "--fault", "nope=1"], "choose from"),
     (["app.handler", "--fault", "drop_posts=x"], "drop_posts=x"),
 ])  # fmt: skip

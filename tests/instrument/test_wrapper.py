@@ -44,6 +44,8 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     opt = tmp_path / "opt with space"
     (opt / "o2" / "python").mkdir(parents=True)
     (opt / "o2" / "python" / "boot.py").touch()
+    (opt / "o2" / "java").mkdir()
+    (opt / "o2" / "java" / "opentelemetry-javaagent.jar").touch()
     (opt / "python").mkdir()  # a folder of another layer, which is none of ours
     shutil.copy(WRAPPER, opt)
 
@@ -60,6 +62,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         return Ran(done.stdout, done.stderr)
 
     run.boot = str(opt / "o2" / "python" / "boot.py")
+    run.agent = f"-javaagent:{opt / 'o2' / 'java' / 'opentelemetry-javaagent.jar'}"
     return run
 
 
@@ -139,8 +142,18 @@ def test_switched_off_nothing_changes(run: Any, name: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"name": "java"}, "no tracer for"),
+        ({"name": "bootstrap"}, "no tracer for"),
+        ({"name": "ruby"}, "no tracer for"),
+        ({"name": "dotnet"}, "no tracer for"),
+        ({"name": "javac"}, "no tracer for"),
+        ({"name": "python2"}, "no tracer for"),
         ({"lacking": "python"}, "boot.py is missing"),
+        ({"name": "java", "lacking": "java"}, "java variant of the layer"),
+        (
+            {"name": "java", "JAVA_TOOL_OPTIONS": "-javaagent:/opt/aws-opentelemetry-agent.jar"},
+            "an OpenTelemetry agent",
+        ),
+        ({"name": "java", "O2_OTLP_PORT": "0"}, "O2_OTLP_PORT=0"),
         ({"O2_OTLP_PORT": "0"}, "O2_OTLP_PORT=0"),
     ],
 )
@@ -152,6 +165,87 @@ def test_where_tracing_is_impossible_the_original_runs(run: Any, options: dict[s
     (line,) = ran.errors
     assert line.startswith("o2-lambda: tracing is off: ")
     assert words in line
+
+
+@pytest.mark.parametrize("name", ["python3.12", "java", "ruby"])
+def test_switched_off_every_runtime_starts_as_given(run: Any, name: str) -> None:
+    """The switch comes before any question of who can be traced."""
+    ran = run("first", name=name, O2_TRACING="off")
+    assert (ran.arguments, ran.errors) == (["first"], [])
+
+
+JAVA_DEFAULTS = {
+    "OTEL_EXPORTER_OTLP_ENDPOINT": RECEIVER,
+    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    "OTEL_EXPORTER_OTLP_TIMEOUT": "5000",
+    "OTEL_BSP_SCHEDULE_DELAY": "5000",
+    "OTEL_BSP_EXPORT_TIMEOUT": "5000",
+    "OTEL_METRICS_EXPORTER": "none",
+    "OTEL_LOGS_EXPORTER": "none",
+    "OTEL_INSTRUMENTATION_AWS_LAMBDA_FLUSH_TIMEOUT": "2000",
+    "OTEL_INSTRUMENTATION_COMMON_DEFAULT_ENABLED": "false",
+    "OTEL_INSTRUMENTATION_AWS_LAMBDA_ENABLED": "true",
+    "OTEL_INSTRUMENTATION_JDBC_ENABLED": "true",
+    "OTEL_SERVICE_NAME": "orders",
+}
+
+
+def test_java_starts_with_the_agent_and_the_fast_compiler_alone(run: Any) -> None:
+    """In argv, not in JAVA_TOOL_OPTIONS: nothing is printed, no child inherits it. Lambda's own options come later."""
+    ran = run("-XX:+UseSerialGC", "-cp", "a b", "Main", "x::y", name="java")
+    assert ran.arguments == [run.agent, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", "a b", "Main", "x::y"]
+    assert {name: ran.variables.get(name) for name in JAVA_DEFAULTS} == JAVA_DEFAULTS
+    assert ran.errors == []
+
+
+def test_java11_loses_the_option_that_would_triple_the_agents_start(run: Any) -> None:
+    """Unless the user has chosen how to compile."""
+    given = ["-XX:-TieredCompilation", "Main"]
+    assert run(*given, name="java").arguments == [run.agent, "-XX:TieredStopAtLevel=1", "Main"]
+    chosen = run(*given, name="java", JAVA_TOOL_OPTIONS="-XX:TieredStopAtLevel=4")
+    assert chosen.arguments == [run.agent, *given]
+
+
+def test_what_a_java_user_sets_stays(run: Any) -> None:
+    """Each default yields; one library can be left out, or all be taken in."""
+    own = {
+        name: "own" for name in JAVA_DEFAULTS if name.startswith("OTEL_INSTR") or name.endswith(("DELAY", "EXPORTER"))
+    }
+    variables = run("Main", name="java", **own).variables
+    assert {name: variables[name] for name in own} == own
+    variables = run("Main", name="java", OTEL_INSTRUMENTATION_JDBC_ENABLED="false").variables
+    assert variables["OTEL_INSTRUMENTATION_JDBC_ENABLED"] == "false"
+    variables = run("Main", name="java", OTEL_INSTRUMENTATION_COMMON_DEFAULT_ENABLED="true").variables
+    assert "OTEL_INSTRUMENTATION_JDBC_ENABLED" not in variables
+
+
+def test_java_is_told_where_it_runs(run: Any) -> None:
+    """The user's resource attributes stand last, where they win."""
+    lambdas = {
+        "AWS_REGION": "eu-west-1",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "2026/01/02/[$LATEST]ab",
+    }
+    variables = run("Main", name="java", OTEL_RESOURCE_ATTRIBUTES="faas.name=mine", **lambdas).variables
+    assert variables["OTEL_RESOURCE_ATTRIBUTES"] == (
+        "cloud.provider=aws,cloud.platform=aws_lambda,cloud.region=eu-west-1,faas.name=orders,"
+        "faas.version=$LATEST,faas.instance=2026/01/02/[$LATEST]ab,faas.name=mine"
+    )
+
+
+@pytest.mark.parametrize(
+    "file", ["lib/opentelemetry-sdk-trace-1.57.0.jar", "io/opentelemetry/sdk/OpenTelemetrySdk.class"]
+)
+def test_a_java_function_with_an_sdk_of_its_own_is_left_to_it(run: Any, tmp_path: Path, file: str) -> None:
+    """It gets the receiver's address and no agent, unless the user asks for the agent."""
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).touch()
+    ran = run("-XX:-TieredCompilation", "Main", name="java", LAMBDA_TASK_ROOT=str(tmp_path))
+    assert ran.arguments == ["-XX:-TieredCompilation", "Main"]
+    assert ran.variables["OTEL_EXPORTER_OTLP_ENDPOINT"] == RECEIVER
+    assert "OTEL_METRICS_EXPORTER" not in ran.variables
+    wanted = run("Main", name="java", LAMBDA_TASK_ROOT=str(tmp_path), OTEL_JAVAAGENT_ENABLED="true")
+    assert wanted.arguments[0] == run.agent
 
 
 def test_without_a_command_it_says_so() -> None:

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from o2_lambda.layer.build import VARIANTS, project_root
+from o2_lambda.layer.build import DEFAULT_VARIANTS, VARIANTS, project_root
 from o2_lambda.layer.build import build as build_layers
 from o2_lambda.layer.linking import FLAVOURS
 from o2_lambda.layer.packing import sizes
@@ -34,7 +34,8 @@ _BYTES_PER_KB = 1000
     "variants",
     type=click.Choice(VARIANTS),
     multiple=True,
-    help="full: with auto-instrumentation; core: the extension alone. Repeatable; all by default.",
+    help="full: with auto-instrumentation for Python and Node.js; core: the extension alone; java: with the "
+    "OpenTelemetry Java agent, which takes mvn. Repeatable.  [default: full, core]",
 )
 @click.option(
     "--flavour",
@@ -61,7 +62,7 @@ def build(*, arch: str, variants: tuple[str, ...], flavour: str | None, target: 
     began = time.monotonic()
     try:
         with console.status(f"Building for {' and '.join(arches)} ..."):
-            paths = build_layers(arches, variants or VARIANTS, target, cache, flavour=flavour)
+            paths = build_layers(arches, variants or DEFAULT_VARIANTS, target, cache, flavour=flavour)
     except LayerError as error:
         raise click.ClickException(str(error)) from None
     for path in paths:

@@ -43,7 +43,7 @@ def local() -> None:
     "--runtime",
     default="python",
     show_default=True,
-    metavar="python|node|COMMAND",
+    metavar="python|node|java|COMMAND",
     help="Runtime client, or any command that speaks the Lambda Runtime API.",
 )
 @click.option(

@@ -1,4 +1,4 @@
-"""Finds the command that runs a handler: Python's and Node's runtime clients, or any command."""
+"""Finds the command that runs a handler: Python's, Node's and Java's runtime clients, or any command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from pathlib import Path
 from o2_lambda.emulator.errors import ConfigError
 
 NODE_CLIENT = "aws-lambda-ric"
-NODE_VERSION_LIMIT_S = 10
+JAVA_CLIENT = "aws-lambda-java-runtime-interface-client"
+JAVA_CLIENT_CLASS = "com.amazonaws.services.lambda.runtime.api.client.AWSLambda"
+VERSION_LIMIT_S = 10
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,19 @@ class Runtime:
 
 
 def resolve(name: str, handler: str, task_root: Path) -> Runtime:
-    """Return the runtime `name`: `python`, `node`, or a command line. Raises ConfigError when it cannot run."""
+    """Return the runtime `name`: `python`, `node`, `java`, or a command line. Raises ConfigError when it cannot run."""
     if name == "python":
         return _python(handler, task_root)
     if name == "node":
         return _node(handler, task_root)
+    if name == "java":
+        return _java(handler, task_root)
     try:
         command = shlex.split(name)
     except ValueError as error:
         raise ConfigError(f"the runtime command {name!r} cannot be parsed: {error}") from None
     if not command:
-        raise ConfigError("the runtime command is empty: give python, node or a command")
+        raise ConfigError("the runtime command is empty: give python, node, java or a command")
     found = shutil.which(command[0]) or shutil.which(str(task_root / command[0]))
     if not found:
         raise ConfigError(f"the runtime command {command[0]} was not found or is not executable")
@@ -77,11 +81,27 @@ def _node_script(package: Path) -> Path:
 
 
 def _node_major(node: str) -> str:
-    answer = subprocess.run(  # noqa: S603 - the node found on PATH
-        [node, "--version"], capture_output=True, text=True, timeout=NODE_VERSION_LIMIT_S, check=False
-    )
-    match = re.match(r"v(\d+)", answer.stdout)
+    match = re.match(r"v(\d+)", _version(node))
     return match[1] if match else "22"
+
+
+def _java(handler: str, task_root: Path) -> Runtime:
+    """Classes in the task root and jars in its lib folder, as Lambda has them; the client is one of the jars."""
+    java = shutil.which("java")
+    if not java:
+        raise ConfigError("java was not found on PATH: install a Java runtime")
+    if not any((task_root / "lib").glob(f"{JAVA_CLIENT}-*.jar")):
+        raise ConfigError(f"{JAVA_CLIENT} was not found: copy com.amazonaws:{JAVA_CLIENT} to {task_root / 'lib'}")
+    match = re.match(r"\S+ (\d+)", _version(java))
+    command = [java, "-cp", f"{task_root}:{task_root}/lib/*", JAVA_CLIENT_CLASS, handler]
+    return Runtime(command, f"AWS_Lambda_java{match[1] if match else '21'}")
+
+
+def _version(program: str) -> str:
+    answer = subprocess.run(  # noqa: S603 - the program found on PATH
+        [program, "--version"], capture_output=True, text=True, timeout=VERSION_LIMIT_S, check=False
+    )
+    return answer.stdout
 
 
 def _module(handler: str, example: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import certifi
 
-from o2_lambda.layer import bytecode, notices
+from o2_lambda.layer import bytecode, java, notices
 from o2_lambda.layer.certificates import hashed_folder
 from o2_lambda.layer.linking import DEFAULT_FLAVOUR, EXECUTABLE, Builder
 from o2_lambda.layer.packing import Entry, write_zip
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
     from o2_lambda.layer.inputs import Inputs
 
-VARIANTS = ("full", "core")
+VARIANTS = ("full", "core", "java")
+DEFAULT_VARIANTS = ("full", "core")  # the others have inputs of their own, and are built where they are asked for
 PYTHON_SCRIPT = "/boot.py"
 OPT = "/opt/"  # where Lambda unpacks layers
 CA_FOLDER = "o2/ca"  # below /opt
 TRACING_FOLDER = "o2"  # below /opt; /opt/python would be on the function's own path
+JAVA_AGENT = f"{TRACING_FOLDER}/java/opentelemetry-javaagent.jar"
 WRAPPER = "otel-instrument"
 INSTRUMENT = Path(__file__).parents[1] / "instrument"
 
@@ -41,14 +43,15 @@ def build(
     `flavour` is one of linking.FLAVOURS; None: what is known to work on the architecture.
     Raises LayerError where an input or a tool is missing or fails.
     """
-    builder = Builder(Store(cache))
+    store = Store(cache)
+    builder = Builder(store)
     wanted = list(variants)
     paths = []
     for arch in arches:
-        core = _entries(builder, arch, flavour or DEFAULT_FLAVOUR[arch])
+        core = _core_entries(builder, arch, flavour or DEFAULT_FLAVOUR[arch])
         for variant in wanted:
             path = target / zip_name(arch, variant)
-            write_zip(path, core | tracing_entries(builder.inputs) if variant == "full" else core)
+            write_zip(path, _variant_entries(variant, core, builder.inputs, store))
             paths.append(path)
     return paths
 
@@ -58,10 +61,14 @@ def zip_name(arch: str, variant: str) -> str:
     return f"{EXECUTABLE}-{arch}.zip" if variant == "full" else f"{EXECUTABLE}-{variant}-{arch}.zip"
 
 
+def wrapper_entries() -> dict[str, Entry]:
+    """The wrapper alone: where it finds no tracer for a runtime, it says so and starts it unchanged."""
+    return {WRAPPER: Entry((INSTRUMENT / WRAPPER).read_bytes(), executable=True)}
+
+
 def tracing_entries(inputs: Inputs) -> dict[str, Entry]:
     """The wrapper and what it starts, the same for both architectures."""
-    files = {WRAPPER: Entry((INSTRUMENT / WRAPPER).read_bytes(), executable=True)}
-    return files | {path: Entry(content) for path, content in _python(inputs).items()}
+    return wrapper_entries() | {path: Entry(content) for path, content in _python(inputs).items()}
 
 
 def _python(inputs: Inputs) -> dict[str, bytes]:
@@ -73,8 +80,20 @@ def _python(inputs: Inputs) -> dict[str, bytes]:
     return sources | {path.removeprefix(OPT): content for path, content in byte_code.items()}
 
 
-def _entries(builder: Builder, arch: str, flavour: str) -> dict[str, Entry]:
+def _variant_entries(variant: str, core: dict[str, Entry], inputs: Inputs, store: Store) -> dict[str, Entry]:
+    """Everything in the zip of a variant."""
+    files = dict(core)
+    works = notices.components(inputs, project_root())
+    if variant == "full":
+        files |= tracing_entries(inputs)
+    elif variant == "java":
+        jar = java.fetched(store, java.AGENT)
+        files |= {**wrapper_entries(), JAVA_AGENT: Entry(jar.read_bytes())}
+        works.append(java.component(jar))
+    return files | notices.entries(works, files)
+
+
+def _core_entries(builder: Builder, arch: str, flavour: str) -> dict[str, Entry]:
     executable = builder.executable(TARGETS[arch], flavour).read_bytes()
     files = {f"extensions/{EXECUTABLE}": Entry(executable, executable=True)}
-    files |= {f"{CA_FOLDER}/{name}": Entry(pem) for name, pem in hashed_folder(certifi.contents()).items()}
-    return files | notices.entries(notices.components(builder.inputs, project_root()), files)
+    return files | {f"{CA_FOLDER}/{name}": Entry(pem) for name, pem in hashed_folder(certifi.contents()).items()}

@@ -37,6 +37,7 @@ class Component(NamedTuple):
     sha256: str  # of the archive or file it comes from; empty for our own code
     text: str  # of its licence
     relation: str = "STATIC_LINK"
+    purl: str = ""  # where a package manager knows it
 
 
 def components(inputs: Inputs, project: Path) -> list[Component]:
@@ -131,7 +132,7 @@ def _package(work: Component) -> dict[str, object]:
             {
                 "referenceCategory": "PACKAGE-MANAGER",
                 "referenceType": "purl",
-                "referenceLocator": f"pkg:generic/{work.name}@{work.version}",
+                "referenceLocator": work.purl or f"pkg:generic/{work.name}@{work.version}",
             }
         ],
     }
