@@ -94,6 +94,11 @@ class Quota:
             self.folder.rmdir()
             raise
 
+    def throttled_periods(self) -> int:
+        """How often the group has used up its quota so far."""
+        lines = (self.folder / "cpu.stat").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("nr_throttled")))
+
     def close(self) -> None:
         """Removes the group; its processes have ended."""
         deadline_s = time.monotonic() + 5

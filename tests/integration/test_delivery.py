@@ -58,6 +58,7 @@ def assert_nothing_lost(function: LocalLambda, backend: BackendServer) -> None:
     assert logs["delivered"] == logs["received"], (logs, printed(function))
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("log_format", ["Text", "JSON"])
 def test_every_line_of_an_invocation_carries_its_request_id(stage: Stage, log_format: str) -> None:
     """Ten invocations, print() and logging, both log formats: no line without its request, none with another's."""
@@ -178,6 +179,7 @@ def test_lines_keep_their_order(stage: Stage) -> None:
     assert ids == sorted(ids)
 
 
+@pytest.mark.smoke
 def test_everything_is_at_the_backend_when_the_sandbox_freezes(stage: Stage) -> None:
     """With a healthy backend nothing of an invocation waits for the next: at `/next` all but the report is stored."""
     with stage.function(settings=END) as function:
@@ -202,6 +204,7 @@ def test_a_freeze_right_after_next_loses_nothing(stage: Stage) -> None:
         assert_nothing_lost(function, stage.backend)
 
 
+@pytest.mark.smoke
 def test_an_oversize_record_is_stitched(stage: Stage) -> None:
     """A record that Lambda cut over two POSTs is one record, and runtimeDone behind it is seen."""
     config = stage.config()
@@ -250,6 +253,7 @@ def test_a_backend_that_is_down_for_three_seconds_costs_nothing(stage: Stage) ->
         assert_nothing_lost(function, stage.backend)
 
 
+@pytest.mark.smoke
 def test_eight_failures_in_a_row_cost_nothing(stage: Stage) -> None:
     """The first eight requests are answered 500: everything arrives all the same."""
     stage.backend.faults.fail_next(8, 500)
@@ -499,6 +503,7 @@ def test_a_request_that_hangs_after_a_long_freeze_does_not_block_the_shutdown(ar
     assert rig.sink.lines() == ["a"]
 
 
+@pytest.mark.smoke
 @serial
 def test_a_backlog_is_delivered_at_shutdown(stage: Stage) -> None:
     """SHUTDOWN with everything still held and a backend 50 ms away: all of it arrives, in time."""

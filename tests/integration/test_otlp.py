@@ -81,6 +81,7 @@ def flushed(rig: Rig) -> dict[str, Any]:
     return ending.ledger
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("signal", SIGNALS)
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 def test_protobuf_arrives_as_it_was_sent(arena: Arena, signal: str, packed: bool) -> None:
@@ -113,6 +114,7 @@ def test_json_arrives_with_the_same_content(arena: Arena, signal: str) -> None:
     assert json.loads(upstream) == json.loads(body)
 
 
+@pytest.mark.smoke
 def test_exports_are_merged_upstream(arena: Arena) -> None:
     """Twenty exports of one invocation are one request per signal and encoding, with everything in order."""
     rig = arena.rig(**END, **with_otlp())
@@ -352,6 +354,7 @@ def handler(event, context):
 """
 
 
+@pytest.mark.smoke
 @pytest.mark.xdist_group("serial")
 def test_a_real_sdk_in_a_real_function(stage: Stage) -> None:
     """OpenTelemetry's own SDK, all three signals: at the freeze everything is at the backend, with the ids it made."""

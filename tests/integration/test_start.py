@@ -128,6 +128,7 @@ def test_one_more_import_before_next_is_noticed(arena: Arena) -> None:
     assert "json" in loaded_before_next(arena, "from o2_lambda.extension import boot\nimport json\n")
 
 
+@pytest.mark.smoke
 def test_registers_under_the_base_name_of_its_file(arena: Arena) -> None:
     """Lambda takes only the file's own name for an external extension; a renamed layer file still works."""
     executable = arena.launcher()
@@ -266,6 +267,7 @@ def test_a_bad_setting_is_one_line_and_harms_nobody(arena: Arena, name: str) -> 
     assert not rig.sink.requests
 
 
+@pytest.mark.smoke
 def test_a_bad_setting_leaves_the_function_unharmed(stage: Stage) -> None:
     """The same under the emulator: the function answers, init succeeds, nobody is killed."""
     with stage.function(settings={"O2_ORGANIZATION_ID": None}) as function:

@@ -37,6 +37,7 @@ def secured(arena: Arena, authority: trustme.CA, *names: str, **settings: str) -
     return arena.rig(sink=sink, **{**END, "O2_CA_CERT": write_authority(authority, arena.folder), **settings})
 
 
+@pytest.mark.smoke
 def test_an_https_backend(tmp_path: Path, authority: trustme.CA) -> None:
     """O2_CA_CERT names the authority: everything arrives over TLS, under the emulator and its freezes."""
     certificate = authority.issue_cert("127.0.0.1")

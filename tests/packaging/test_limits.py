@@ -1,0 +1,92 @@
+"""The executable within what Lambda allows: an unprivileged user, a read-only root, few descriptors, little CPU."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from o2_lambda.layer.build import project_root
+from o2_lambda.layer.linking import EXECUTABLE
+from tests.integration.rig import with_otlp
+
+sys.path.insert(0, str(project_root() / "bench"))
+from machine import SHARES, Quota
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.integration.rig import Arena
+    from tests.packaging.conftest import BareRoot
+
+pytestmark = [pytest.mark.xdist_group("serial"), pytest.mark.timeout(900)]
+
+DESCRIPTORS_MAX = 1024
+
+
+@pytest.fixture
+def trickle() -> Iterator[Quota]:
+    """The share of a CPU that Lambda's smallest functions have."""
+    try:
+        quota = Quota(SHARES["128 MB"])
+    except OSError as reason:
+        pytest.skip(f"no cgroup with a CPU quota can be made here: {reason}")
+    yield quota
+    quota.close()
+
+
+def test_the_sandbox_is_as_bare_as_it_claims(bare_root: BareRoot, arena: Arena) -> None:
+    """What the tests in it prove rests on this: user, root, descriptors, nothing to write to but /tmp."""
+    rig = arena.rig(executable=bare_root.executable)
+    process = Path(f"/proc/{rig.process.pid}")
+    status = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+    limits = (process / "limits").read_text()
+    mounts = [line.split() for line in (process / "mountinfo").read_text().splitlines()]
+    options = {fields[4]: fields[5].split(",") for fields in mounts}
+    if status["Uid"].split()[0] != "0":  # made by root
+        assert (status["Uid"], status["Gid"]) == ("\t".join(["993"] * 4), "\t".join(["990"] * 4))
+        assert status["Groups"].split() == ["990"]
+        assert int(status["CapEff"], 16) == 0
+    assert f"Max open files            {DESCRIPTORS_MAX} " in limits
+    assert "ro" in options["/"]
+    assert "rw" in options["/tmp"]
+    assert {path.name for path in (process / "root").iterdir()} == {"etc", "opt", "proc", "tmp"}
+    rig.end()
+
+
+def test_more_connections_than_descriptors_cost_nothing(bare_root: BareRoot, arena: Arena) -> None:
+    """A function that opens connections without end starves itself, not its telemetry."""
+    rig = arena.rig(executable=bare_root.executable, **with_otlp())
+    clients = []
+    for _ in range(DESCRIPTORS_MAX + 100):
+        client = socket.socket()
+        client.setblocking(False)
+        client.connect_ex(("127.0.0.1", rig.otlp_port))
+        clients.append(client)
+    rig.invocation("still here")
+    open_files = len(list(Path(f"/proc/{rig.process.pid}/fd").iterdir()))
+    for client in clients:
+        client.close()
+    rig.invocation("and afterwards")
+    ending = rig.end()
+    assert open_files < DESCRIPTORS_MAX
+    assert ending.status == 0
+    assert rig.sink.lines() == ["still here", "and afterwards"]
+
+
+def test_a_trickle_of_cpu_is_enough(bare_root: BareRoot, arena: Arena, trickle: Quota) -> None:
+    """With 0.07 CPU it starts, delivers what each invocation logs, and ends before the deadline of the shutdown."""
+    throttled = bare_root.executable.parent / "throttled" / EXECUTABLE
+    throttled.parent.mkdir()
+    throttled.write_text(f'#!/bin/sh\necho $$ >"{trickle.members}"\nexec "{bare_root.executable}"\n')
+    throttled.chmod(0o755)
+    rig = arena.rig(executable=throttled)
+    for number in range(5):
+        rig.invocation(*(f"line {number}.{each}" for each in range(100)))
+    ending = rig.end()
+    assert ending.status == 0
+    assert len(rig.sink.lines()) == 500
+    assert trickle.throttled_periods() > 0  # or nothing was shown
