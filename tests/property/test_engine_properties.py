@@ -219,3 +219,36 @@ def test_nothing_is_lost_while_the_upstream_only_fails(
         account = world.account(signal)
         assert account["delivered"] == account["received"] == server.counts[signal]
     assert len(server.stored_ids) == len(set(server.stored_ids))
+
+
+@given(actions, replies, replies, settings_of, st.floats(0, 0.99))
+def test_every_destination_keeps_its_own_books(
+    schedule: list[tuple[str, Any]],
+    answers: list[tuple[str, int]],
+    other_answers: list[tuple[str, int]],
+    environ: dict[str, str],
+    dice: float,
+) -> None:
+    """Whatever each of two servers does: conservation, bounds and holds as for one, and nobody gets another's data."""
+    first, second = Server(answers), Server(other_answers)
+    additional = [{"endpoint": "https://other.example", "authorization": "Basic b3RoZXI6b3RoZXI="}]
+    settings = environ | {"O2_ADDITIONAL_ENDPOINTS": json.dumps(additional)}
+    world = World(first, others=(second,), dice=dice, settings=settings)
+    for action, value in schedule:
+        PERFORM[action](world, value)
+    world.receiving = False
+    if not world.is_polling:
+        world.step()
+        world.let_go()
+    world.shutdown()
+    world.advance(2000)
+    assert world.exit_ms is not None
+    assert world.exit_ms < world.deadline_ms
+    for destination, server in enumerate((first, second)):
+        for signal in SIGNALS:
+            account = world.account(signal, destination)
+            lost = account["rejected"] + sum(account["dropped"].values())
+            assert account["received"] == account["delivered"] + lost + account["held"]
+            assert account["delivered"] <= server.counts[signal]
+            assert account["received"] == world.account(signal)["received"]
+    assert len([text for level, text in world.lines if not level]) == 2

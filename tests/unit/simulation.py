@@ -94,9 +94,11 @@ class World:
         snap_start: bool = False,
         dice: float = 0.5,
         settings: Mapping[str, str] | None = None,
+        others: tuple[Upstream, ...] = (),
         **environ: str,
     ) -> None:
-        self.upstream = upstream
+        self.upstream = upstream  # of O2_ENDPOINT, and of who takes OTLP data in its place
+        self.others = others  # of the additional destinations
         self.ms = START_MS
         self.dice = dice
         self.config = load({**ENVIRON, **(settings or {}), **environ})
@@ -113,8 +115,8 @@ class World:
         self.polls = 1
         self.is_polling = True
         self.requests: list[Request] = []
-        self.in_flight: Request | None = None
-        self.reply_at: tuple[int, Outcome] | None = None
+        self.flying: dict[int, Request] = {}  # destination -> its request in flight
+        self.replies: dict[int, tuple[int, Outcome]] = {}  # destination -> (when, what) it will answer
         self.aborts = 0
         self.restores = 0
         self.lines: list[tuple[str, str]] = []
@@ -131,6 +133,11 @@ class World:
     def now(self) -> Now:
         """The present."""
         return Now(self.ms, WALL_OFFSET_MS + self.ms)
+
+    @property
+    def in_flight(self) -> Request | None:
+        """The request in flight to O2_ENDPOINT."""
+        return self.flying.get(0)
 
     # Facts
 
@@ -196,12 +203,16 @@ class World:
         self.step()
         return status
 
-    def answer(self, outcome: Outcome) -> None:
-        """The upstream answers what is in flight."""
-        assert self.in_flight is not None
-        self.in_flight, self.reply_at = None, None
-        self.engine.answered(outcome, self.now(), self.dice)
+    def answer(self, outcome: Outcome, destination: int = 0) -> None:
+        """A destination answers what is in flight."""
+        del self.flying[destination]
+        self.replies.pop(destination, None)
+        self.engine.answered(outcome, self.now(), self.dice, destination=destination)
         self.step()
+
+    def _due(self) -> list[int]:
+        times = [at for at, _outcome in self.replies.values()]
+        return times if self.wake_ms is None else [*times, self.wake_ms]
 
     # Time
 
@@ -209,13 +220,15 @@ class World:
         """Time passes; answers arrive and the engine wakes when it asked for it."""
         until_ms = self.ms + duration_ms
         for _ in range(STEPS_MAX):
-            due = [at for at in (self.wake_ms, self.reply_at[0] if self.reply_at else None) if at is not None]
+            due = self._due()
             if self.exit_ms is not None or not due or min(due) > until_ms:
                 self.ms = until_ms
                 return
             self.ms = max(self.ms, min(due))
-            if self.reply_at is not None and self.reply_at[0] <= self.ms:
-                self.answer(self.reply_at[1])
+            answers = [(at, number, outcome) for number, (at, outcome) in self.replies.items() if at <= self.ms]
+            if answers:
+                _at, number, outcome = min(answers, key=lambda each: each[:2])
+                self.answer(outcome, number)
             else:
                 self.step()
         raise AssertionError("the engine is spinning")
@@ -230,7 +243,7 @@ class World:
         for _ in range(STEPS_MAX):
             if self.is_polling:
                 return
-            due = [at for at in (self.wake_ms, self.reply_at[0] if self.reply_at else None) if at is not None]
+            due = self._due()
             assert due, "the engine never asks for the next event"
             self.advance(max(0, min(due) - self.ms))
         raise AssertionError("the engine is spinning")
@@ -241,14 +254,10 @@ class World:
             return
         actions = self.engine.step(self.now(), receiving=self.receiving)
         self.lines += self.engine.lines.take()
-        self.aborts += actions.abort
+        self.aborts += len(actions.abort)
         self.restores += actions.restored
-        if actions.send is not None:
-            assert self.in_flight is None, "two requests in flight"
-            self.requests.append(actions.send)
-            self.in_flight = actions.send
-            reply = self.upstream(self, actions.send)
-            self.reply_at = None if reply is None else (self.ms + reply.after_ms, reply.outcome)
+        for number, request in actions.send:
+            self._set_out(number, request)
         if actions.poll_next:
             assert not self.is_polling, "/next was asked for twice"
             self.is_polling = True
@@ -261,18 +270,33 @@ class World:
         self.wake_ms = actions.wake_ms
         self._check()
 
+    def _set_out(self, number: int, request: Request) -> None:
+        assert number not in self.flying, "two requests in flight to one destination"
+        self.requests.append(request)
+        self.flying[number] = request
+        first_other = len(self.config.targets) - len(self.others)
+        reply = (self.others[number - first_other] if number >= first_other else self.upstream)(self, request)
+        if reply is not None:
+            self.replies[number] = (self.ms + reply.after_ms, reply.outcome)
+
     # Invariants
 
     def _check(self) -> None:
         engine, now = self.engine, self.ms
-        for signal in SIGNALS:
-            account = engine.ledger.accounts[signal]
-            assert account.held() == engine.buffer.items_held(signal), f"{signal} do not add up"
-            assert min(account.received, account.delivered, account.held()) >= 0
+        senders = engine.destinations.senders
+        for ledger in engine.destinations.ledgers:
+            for signal in SIGNALS:
+                account = ledger.accounts[signal]
+                held = sum(each.queue.items_held(signal) for each in senders if each.ledger is ledger)
+                assert account.held() == held, f"{signal} do not add up"
+                assert min(account.received, account.delivered, account.held()) >= 0
         flying = 0
-        if self.in_flight is not None and self.in_flight.batch is not None:
-            assert self.in_flight.batch in engine.buffer._sealed, "what is in flight was taken out"
-            flying = len(self.in_flight.batch.body)
+        for number, request in self.flying.items():
+            if request.batch is not None and not senders[number].is_retired:
+                assert request.batch in senders[number].queue._batches, "what is in flight was taken out"
+                flying += len(request.batch.body)
+        batches = {id(batch): len(batch.body) for each in senders for batch in each.queue._batches}
+        assert engine.buffer.bytes_held == sum(batches.values()) + engine.buffer.open_bytes, "bytes do not add up"
         bound = engine.buffer.bytes_max + flying + SEAL_BYTES_MAX
         assert engine.buffer.bytes_held + engine._splicer.half_bytes <= bound, "the buffer exceeds its bound"
         if self.exit_ms is None:
@@ -287,9 +311,10 @@ class World:
         assert now < self.deadline_ms - DEADLINE_MARGIN_MS, "held beyond the deadline"
         if self.done_ms is not None:
             assert now < self.done_ms + self.config.flush_budget_ms, "held beyond the budget"
-            assert not self.engine.sender.backoff.is_open, "held although the upstream is down"
-            assert self.engine._patience.may_hold(now), "held although that was in vain lately"
-            assert not self.engine.buffer.is_empty or self.receiving, "held with nothing left to send"
+            owed = [each for each in self.engine.destinations.senders if self.receiving or not each.queue.is_empty]
+            assert owed, "held with nothing left to send"
+            assert any(not each.backoff.is_open for each in owed), "held although the upstream is down"
+            assert any(each.patience.may_hold(now) for each in owed), "held although that was in vain lately"
 
     # Results
 
@@ -302,9 +327,9 @@ class World:
         """The lines of a level that contain a text."""
         return [text for each, text in self.lines if each == level and part in text]
 
-    def account(self, signal: str = "logs") -> dict[str, Any]:
-        """A signal's account."""
-        account = self.engine.ledger.accounts[signal]
+    def account(self, signal: str = "logs", destination: int = 0) -> dict[str, Any]:
+        """A signal's account with a destination."""
+        account = self.engine.destinations.senders[destination].ledger.accounts[signal]
         return {
             "received": account.received,
             "delivered": account.delivered,

@@ -19,7 +19,13 @@ MB = 1024 * 1024
 
 
 def buffer(*, bytes_max: int = 10 * MB, batch_items_max: int = 1000) -> Buffer:
-    return Buffer(bytes_max=bytes_max, batch_items_max=batch_items_max)
+    held = Buffer(bytes_max=bytes_max, batch_items_max=batch_items_max)
+    held.queue()
+    return held
+
+
+def shed(held: Buffer, extra_bytes: int) -> list[Batch]:
+    return [batch for _queue, batch in held.shed(extra_bytes)]
 
 
 def add_logs(target: Buffer, *numbers: int, pad: str = "", urgent: bool = False) -> None:
@@ -35,16 +41,16 @@ def add_sealed(target: Buffer, stream: Any = LOGS, *, size: int = 1000, seed: in
     else:
         target.add(stream, encode(traces(1, name=noise), PROTOBUF), 1, now_ms=0)
     target.seal(stream)
-    return target._sealed[-1]
+    return target.queues[0]._batches[-1]
 
 
 def drain(target: Buffer) -> list[Batch]:
     """Takes out all batches in the order in which they would be sent."""
     target.seal_all()
     found = []
-    while (batch := target.next_batch(urgent_first=False)) is not None:
+    while (batch := target.queues[0].next_batch(urgent_first=False)) is not None:
         found.append(batch)
-        target.remove(batch)
+        target.queues[0].remove(batch)
     return found
 
 
@@ -58,7 +64,7 @@ def test_batch_is_sealed_at_its_count() -> None:
     for number in range(7):
         assert held.room(LOGS) == 3 - number % 3
         add_logs(held, number)
-    assert held.next_batch(urgent_first=False) is not None
+    assert held.queues[0].next_batch(urgent_first=False) is not None
     batches = drain(held)
     assert [batch.count for batch in batches] == [3, 3, 1]
     assert numbers(batches) == list(range(7))
@@ -104,7 +110,11 @@ def test_streams_do_not_mix() -> None:
     held.add(TRACES, encode(traces(2), PROTOBUF), 2, now_ms=0)
     as_json: Any = ("traces", JSON)
     held.add(as_json, b'{"scopeSpans":[{"spans":[{}]}]}', 1, now_ms=0)
-    assert (held.items_held("logs"), held.items_held("traces"), held.items_held("metrics")) == (1, 3, 0)
+    assert (
+        held.queues[0].items_held("logs"),
+        held.queues[0].items_held("traces"),
+        held.queues[0].items_held("metrics"),
+    ) == (1, 3, 0)
     assert sorted((batch.stream, batch.count) for batch in drain(held)) == sorted(
         [(LOGS, 1), (TRACES, 2), (as_json, 1)]
     )
@@ -113,17 +123,17 @@ def test_streams_do_not_mix() -> None:
 def test_empty_means_nothing_is_owed() -> None:
     """An open batch, a sealed one and one in flight are all owed."""
     held = buffer()
-    assert held.is_empty
+    assert held.queues[0].is_empty
     add_logs(held, 0)
-    assert not held.is_empty
-    assert held.next_batch(urgent_first=False) is None
+    assert not held.queues[0].is_empty
+    assert held.queues[0].next_batch(urgent_first=False) is None
     held.seal_all()
-    batch = held.next_batch(urgent_first=False)
+    batch = held.queues[0].next_batch(urgent_first=False)
     assert batch is not None
-    batch.in_flight = True
-    assert not held.is_empty
-    held.remove(batch)
-    assert held.is_empty
+    held.queues[0].in_flight = batch
+    assert not held.queues[0].is_empty
+    held.queues[0].remove(batch)
+    assert held.queues[0].is_empty
     assert held.bytes_held == 0
 
 
@@ -133,7 +143,7 @@ def test_urgent_batches_go_first_when_asked_for() -> None:
     add_logs(held, 0)
     add_logs(held, 1, urgent=True)
     add_logs(held, 2, urgent=True)
-    first, oldest = held.next_batch(urgent_first=True), held.next_batch(urgent_first=False)
+    first, oldest = held.queues[0].next_batch(urgent_first=True), held.queues[0].next_batch(urgent_first=False)
     assert first is not None
     assert oldest is not None
     assert numbers([first, oldest]) == [1, 0]
@@ -152,9 +162,9 @@ def test_halves_stand_where_the_whole_stood() -> None:
     held = buffer(batch_items_max=4)
     add_logs(held, 0, 1, 2, 3)
     add_logs(held, 4, 5, 6, 7)
-    batch = held.next_batch(urgent_first=False)
+    batch = held.queues[0].next_batch(urgent_first=False)
     assert batch is not None
-    held.replace(batch, split(batch))
+    held.queues[0].replace(batch, split(batch))
     batches = drain(held)
     assert [each.count for each in batches] == [2, 2, 4]
     assert numbers(batches) == list(range(8))
@@ -167,8 +177,8 @@ def test_nothing_is_shed_within_the_bound() -> None:
     held = buffer(bytes_max=MB)
     batch = add_sealed(held)
     held.bytes_max = len(batch.body)
-    assert held.shed(0) == []
-    assert held.shed(1) == [batch]
+    assert shed(held, 0) == []
+    assert shed(held, 1) == [batch]
 
 
 def test_oldest_batch_of_the_largest_signal_is_shed() -> None:
@@ -177,9 +187,9 @@ def test_oldest_batch_of_the_largest_signal_is_shed() -> None:
     spans = add_sealed(held, TRACES, size=500)
     old, new = add_sealed(held, size=2000, seed=1), add_sealed(held, size=2000, seed=2)
     held.bytes_max = held.bytes_held - 1
-    assert held.shed(0) == [old]
+    assert shed(held, 0) == [old]
     held.bytes_max = len(spans.body)
-    assert held.shed(0) == [new]
+    assert shed(held, 0) == [new]
     assert drain(held) == [spans]
 
 
@@ -187,20 +197,20 @@ def test_batch_in_flight_is_not_shed() -> None:
     """It may be delivered this very moment; the next one goes instead."""
     held = buffer()
     first, second = add_sealed(held, seed=1), add_sealed(held, seed=2)
-    first.in_flight = True
+    held.queues[0].in_flight = first
     held.bytes_max = 1
-    assert held.shed(0) == [second]
-    assert held.shed(0) == []
-    assert held.next_batch(urgent_first=False) is first
+    assert shed(held, 0) == [second]
+    assert shed(held, 0) == []
+    assert held.queues[0].next_batch(urgent_first=False) is first
 
 
 def test_another_signal_is_shed_where_the_largest_is_in_flight() -> None:
     """The bound holds for everything else."""
     held = buffer()
     large, small = add_sealed(held, size=5000), add_sealed(held, TRACES, size=100)
-    large.in_flight = True
+    held.queues[0].in_flight = large
     held.bytes_max = len(large.body)
-    assert held.shed(0) == [small]
+    assert shed(held, 0) == [small]
 
 
 def test_open_batch_is_shed_last() -> None:
@@ -209,17 +219,17 @@ def test_open_batch_is_shed_last() -> None:
     noise = random.Random(3)
     add_logs(held, *range(100), pad=noise.randbytes(2000).hex())
     held.bytes_max = 1
-    (dropped,) = held.shed(0)
+    (dropped,) = shed(held, 0)
     assert dropped.count == 100
-    assert held.is_empty
+    assert held.queues[0].is_empty
 
 
 def test_bytes_held_elsewhere_count() -> None:
     """Bodies that are just coming in take from the same bound."""
     held = buffer(bytes_max=5000)
     batch = add_sealed(held, size=1000)
-    assert held.shed(5000 - len(batch.body)) == []
-    assert held.shed(5001 - len(batch.body)) == [batch]
+    assert shed(held, 5000 - len(batch.body)) == []
+    assert shed(held, 5001 - len(batch.body)) == [batch]
 
 
 @pytest.mark.parametrize("bytes_max", [20_000, 100_000])

@@ -68,7 +68,7 @@ def test_empty_export_is_accepted_and_forgotten() -> None:
     world = end()
     assert world.export("traces", PROTOBUF, b"") == 200
     assert world.account("traces")["received"] == 0
-    assert world.engine.buffer.is_empty
+    assert world.engine.destinations.is_empty
 
 
 def test_lost_payload_is_counted() -> None:

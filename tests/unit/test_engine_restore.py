@@ -83,4 +83,4 @@ def test_request_in_flight_at_the_snapshot_is_repeated() -> None:
     assert world.aborts == 1
     world.answer(events.lost())
     assert len(world.requests) == 2
-    assert not world.engine.sender.backoff.failures
+    assert not world.engine.destinations.senders[0].backoff.failures

@@ -311,11 +311,11 @@ def test_connection_that_died_in_a_freeze_is_no_failure() -> None:
     """The server did nothing wrong: sent again at once, without a pause, and counted as a retry."""
     world = end(silent, O2_FLUSH_BUDGET_MS="50", O2_MAX_RETRIES="100")
     invocation(world)
-    failures = world.engine.sender.backoff.failures
+    failures = world.engine.destinations.senders[0].backoff.failures
     world.freeze(600_000)
     world.invoke()
     world.answer(Outcome(error="connection reset"))
-    assert world.engine.sender.backoff.failures == failures
+    assert world.engine.destinations.senders[0].backoff.failures == failures
     assert len(world.requests) == 2
     assert world.requests[0].batch is world.requests[1].batch
     assert world.account()["held"] == 4

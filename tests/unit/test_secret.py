@@ -215,7 +215,7 @@ def test_fetched_at_once_and_once(reference: str) -> None:
         invocation(each)
     assert len(cloud.fetches) == 1
     assert each.account()["delivered"] == each.account()["received"] == cloud.lines == 20
-    assert each.engine.confidential() >= {HEADER}
+    assert each.engine.destinations.confidential() >= {HEADER}
 
 
 def test_snapstart_has_its_own_keys() -> None:
@@ -229,7 +229,7 @@ def test_snapstart_has_its_own_keys() -> None:
     fields = dict(cloud.fetches[1].headers)
     assert fields["x-amz-security-token"] == "t0k3n"
     assert "Credential=ASIA/" in fields["authorization"]
-    assert each.engine.confidential() >= {"s3cr3t", "t0k3n"}
+    assert each.engine.destinations.confidential() >= {"s3cr3t", "t0k3n"}
     cloud.accepted = OTHER
     invocation(each)
     assert [request.route for request in cloud.fetches] == [LOCAL, AWS, LOCAL, AWS]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from o2_lambda.extension.core.lines import LEVELS
 from o2_lambda.extension.core.masking import shapes
-from o2_lambda.extension.core.url import ConfigError, Url, parse_url, shown, unquote
+from o2_lambda.extension.core.url import ConfigError, Url, is_segment, parse_url, shown, unquote
 from o2_lambda.extension.settings import SETTINGS
+from o2_lambda.extension.target import OPENOBSERVE, OpenObserve, Target, additional, check_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from o2_lambda.extension.core.aws import Access
-    from o2_lambda.extension.core.secret import Reference
     from o2_lambda.extension.settings import Setting
 
 LOCAL_HOSTS = ("localhost", "localhost.", "::1", "::", "0.0.0.0", "sandbox", "sandbox.localdomain")  # noqa: S104 - told apart, not bound
@@ -37,6 +37,7 @@ _LEVEL_NAMES = {"TRACE": "DEBUG", "WARNING": "WARN", "CRITICAL": "ERROR", "FATAL
 class Config:
     """The checked settings. Build it with `load`; every setting is an attribute in lower case without `O2_`."""
 
+    additional_endpoints: str
     authorization_header: str
     authorization_secret: str
     batch_size: int
@@ -66,8 +67,9 @@ class Config:
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
-        self.secret: Reference | None = None  # what O2_AUTHORIZATION_SECRET names
         self.aws: Access | None = None  # only where a secret is to be fetched
+        self.openobserve: OpenObserve  # of O2_ENDPOINT
+        self.targets: list[Target] = []  # all places that telemetry goes to, that of O2_ENDPOINT first
         self.otlp_urls: dict[str, Url] = {}  # signal -> where its export requests go
         self.otlp_named: frozenset[str] = frozenset()  # the signals whose URL the user gave, with these headers
         self.otlp_headers: dict[str, str] = {}
@@ -75,16 +77,10 @@ class Config:
         self.memory_mb = 0
         self.region = ""
 
-    def upstream_url(self, signal: str) -> Url:
-        """Where a signal's requests go."""
-        if signal != "logs":
-            return self.otlp_urls[signal]
-        url = self.endpoint
-        return Url(*url.origin, f"{url.path}/api/{self.organization_id}/{self.stream}/_json", "")
-
     def secrets(self) -> tuple[str, ...]:
         """The texts that must never be printed, in every shape in which a server might repeat them; longest first."""
-        values = {self.authorization_header, *self.otlp_headers.values()} - {self.otlp_headers.get("stream-name")}
+        values = {target.authorization for target in self.targets} | set(self.otlp_headers.values())
+        values -= {self.otlp_headers.get("stream-name", "")}
         if self.proxy is not None:
             values |= {self.proxy.userinfo, unquote(self.proxy.userinfo)}
         if self.aws is not None:
@@ -115,9 +111,11 @@ def load(environ: Mapping[str, str]) -> Config:
     if isinstance(config.endpoint, str):
         config.endpoint = parse_url("O2_ENDPOINT", config.endpoint)
     config.proxy = config.proxy or None
-    _find_credentials(config, environ)
     _check(config)
     _find_otlp_upstream(config, environ)
+    _find_targets(config)
+    if any(target.secret is not None for target in config.targets):
+        _find_aws(config, environ)
     return config
 
 
@@ -152,53 +150,73 @@ def _integer(setting: Setting, raw: str) -> int:
     return int(raw)
 
 
-def _find_credentials(config: Config, environ: Mapping[str, str]) -> None:
-    """Either the header itself or the secret that holds it."""
-    if config.authorization_secret:
-        if config.authorization_header:
-            raise ConfigError("O2_AUTHORIZATION_HEADER and O2_AUTHORIZATION_SECRET exclude each other; set one of them")
-        from o2_lambda.extension.core.aws import Access  # noqa: PLC0415 - only for who names a secret
-        from o2_lambda.extension.core.secret import Reference  # noqa: PLC0415 - as above
-
-        config.secret = Reference("O2_AUTHORIZATION_SECRET", config.authorization_secret)
-        config.aws = Access(environ)
-        for endpoint in config.aws.endpoints.values():
-            if endpoint is not None and endpoint.scheme == "http":
-                config.warnings.append(f"AWS_ENDPOINT_URL {endpoint} is not encrypted: the secret travels in the clear")
-                break
-        return
-    if not config.authorization_header:
-        raise ConfigError("O2_AUTHORIZATION_HEADER environment variable is required, or O2_AUTHORIZATION_SECRET")
-    scheme, _, credential = config.authorization_header.partition(" ")
-    if scheme not in ("Basic", "Bearer") or not credential.strip():
-        raise ConfigError("O2_AUTHORIZATION_HEADER must be 'Basic <base64 of user:secret>'; it has another form")
-
-
 def _check(config: Config) -> None:
     """Rules over several settings."""
     for name, value in (("O2_ORGANIZATION_ID", config.organization_id), ("O2_STREAM", config.stream)):
-        if not _is_segment(value):
+        if not is_segment(value):
             raise ConfigError(f"{name} must be letters, digits and . _ - : only, got {shown(value)}")
-    if config.endpoint.userinfo:
-        raise ConfigError("O2_ENDPOINT must not contain credentials; put them into O2_AUTHORIZATION_HEADER")
+    if config.authorization_header and config.authorization_secret:
+        raise ConfigError("O2_AUTHORIZATION_HEADER and O2_AUTHORIZATION_SECRET exclude each other; set one of them")
+    if not config.authorization_header and not config.authorization_secret:
+        raise ConfigError("O2_AUTHORIZATION_HEADER environment variable is required, or O2_AUTHORIZATION_SECRET")
+    if config.authorization_header:
+        check_header("O2_AUTHORIZATION_HEADER", config.authorization_header)
     if config.proxy is not None and config.proxy.scheme != "http":
         raise ConfigError("O2_PROXY must start with http://; the tunnel inside it is encrypted all the same")
-    if _is_own_receiver(config.endpoint, config):
-        raise ConfigError("O2_ENDPOINT is the extension's own OTLP receiver; set it to OpenObserve's URL")
-    _strip_api_path(config)
-    if config.endpoint.scheme == "http":
-        config.warnings.append(
-            f"O2_ENDPOINT {config.endpoint} is not encrypted: logs and credentials travel in the clear"
-        )
+    _check_endpoint(config, "O2_ENDPOINT", config.endpoint, config.organization_id)
 
 
-def _strip_api_path(config: Config) -> None:
-    """A pasted ingestion URL is shortened to the base that is meant."""
-    for suffix in (f"/api/{config.organization_id}", "/api"):
-        if config.endpoint.path.endswith(suffix):
-            config.endpoint.path = config.endpoint.path.removesuffix(suffix)
-            config.warnings.append(f"O2_ENDPOINT should end before {suffix}; using {config.endpoint}")
-            return
+def _check_endpoint(config: Config, name: str, endpoint: Url, organization: str) -> None:
+    """What holds for the base URL of any OpenObserve; a pasted ingestion URL is shortened to what is meant."""
+    if endpoint.userinfo:
+        home = "O2_AUTHORIZATION_HEADER" if name == "O2_ENDPOINT" else "authorization or secret"
+        raise ConfigError(f"{name} must not contain credentials; put them into {home}")
+    if _is_own_receiver(endpoint, config):
+        raise ConfigError(f"{name} is the extension's own OTLP receiver; set it to OpenObserve's URL")
+    for suffix in (f"/api/{organization}", "/api"):
+        if endpoint.path.endswith(suffix):
+            endpoint.path = endpoint.path.removesuffix(suffix)
+            config.warnings.append(f"{name} should end before {suffix}; using {endpoint}")
+            break
+    if endpoint.scheme == "http":
+        config.warnings.append(f"{name} {endpoint} is not encrypted: logs and credentials travel in the clear")
+
+
+def _find_targets(config: Config) -> None:
+    """Where everything goes. The credentials of one origin are never for another, so each origin is a target."""
+    streams = {"stream": config.stream, "traces_stream": config.traces_stream}
+    main = OpenObserve(OPENOBSERVE, config.endpoint, config.organization_id, **streams)
+    main.authorization = config.authorization_header
+    if config.authorization_secret:
+        from o2_lambda.extension.core.secret import Reference  # noqa: PLC0415 - only for who names one
+
+        main.secret = Reference("O2_AUTHORIZATION_SECRET", config.authorization_secret)
+    config.openobserve, config.targets = main, [main]
+    for signal in sorted(config.otlp_named):
+        url = config.otlp_urls[signal]
+        target = next((each for each in config.targets if each.serves(url)), None)
+        if target is None:
+            target = Target(url.authority)
+            config.targets.append(target)
+        fields = main.fields[signal]
+        del main.urls[signal]
+        target.urls[signal] = url
+        target.fields[signal] = {**fields, **config.otlp_headers}
+
+    def check(name: str, endpoint: Url, organization: str) -> None:
+        _check_endpoint(config, name, endpoint, organization)
+
+    config.targets += additional(config.additional_endpoints, config.organization_id, config.stream, check)
+
+
+def _find_aws(config: Config, environ: Mapping[str, str]) -> None:
+    from o2_lambda.extension.core.aws import Access  # noqa: PLC0415 - only for who names a secret
+
+    config.aws = Access(environ)
+    for endpoint in config.aws.endpoints.values():
+        if endpoint is not None and endpoint.scheme == "http":
+            config.warnings.append(f"AWS_ENDPOINT_URL {endpoint} is not encrypted: the secret travels in the clear")
+            break
 
 
 def _find_otlp_upstream(config: Config, environ: Mapping[str, str]) -> None:
@@ -223,7 +241,7 @@ def _find_otlp_upstream(config: Config, environ: Mapping[str, str]) -> None:
             config.otlp_named
             and found
             and key not in _HEADERS_KEPT_BACK
-            and _is_segment(key)
+            and is_segment(key)
             and _is_header_value(unquote(value))
         ):
             config.otlp_headers[key] = unquote(value.strip())
@@ -247,11 +265,6 @@ def _is_local(url: Url) -> bool:
 
 def _is_own_receiver(url: Url, config: Config) -> bool:
     return _is_local(url) and config.otlp_port != 0 and url.port == config.otlp_port
-
-
-def _is_segment(value: str) -> bool:
-    letters = all(char.isascii() and (char.isalnum() or char in "._-:") for char in value)
-    return letters and value.strip(".") != ""  # . and .. would be taken for steps of the path
 
 
 def _is_header_value(value: str) -> bool:

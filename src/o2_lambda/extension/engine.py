@@ -9,14 +9,13 @@ from o2_lambda.extension.core import evidence, flush, otlp
 from o2_lambda.extension.core.batch import LOGS
 from o2_lambda.extension.core.buffer import Buffer
 from o2_lambda.extension.core.correlate import trace_id_of
-from o2_lambda.extension.core.flush import Hold, Patience, RateGauge
+from o2_lambda.extension.core.flush import Hold, RateGauge
 from o2_lambda.extension.core.jsonscan import get, quote
-from o2_lambda.extension.core.ledger import Ledger
 from o2_lambda.extension.core.lifecycle import Lifecycle
 from o2_lambda.extension.core.lines import Lines
 from o2_lambda.extension.core.model import Actions
 from o2_lambda.extension.core.telemetry import RESTORE_START, Splicer
-from o2_lambda.extension.sender import Sender
+from o2_lambda.extension.destinations import Destinations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,11 +40,11 @@ class Engine:
     def __init__(self, config: Config, sandbox: Sandbox, now: Now) -> None:
         self.config = config
         self.sandbox = sandbox
-        self.ledger = Ledger()
         self.lifecycle = Lifecycle()
         self.lines = Lines()
         self.buffer = Buffer(bytes_max=config.max_buffer_size_mb << 20, batch_items_max=config.batch_size)
-        self.sender = Sender(config, self.buffer, self.ledger, self.lines)
+        self.destinations = Destinations(config, self.buffer, self.lines)
+        self.ledger = self.destinations.ledger
         self._splicer = Splicer(
             instance_id=sandbox.instance_id,
             static_fields=static_fields(config, sandbox),
@@ -55,7 +54,6 @@ class Engine:
         )
         self._evidence = evidence.Evidence(config.memory_mb, side_by_side=sandbox.managed)
         self._rate = RateGauge()
-        self._patience = Patience()
         self._early_at_ms = now.ms  # from when exports may set out before the invocation's end
         self._hold: Hold | None = None
         self._request_id = ""
@@ -64,7 +62,6 @@ class Engine:
         self._waits_for_done = sandbox.telemetry and not sandbox.managed
         self._interval_at_ms = now.ms + config.flush_interval_ms
         self._let_go_early = False  # the last hold ended at its deadline, before runtimeDone
-        self._left_over = False  # the last hold ended with something unsent: it goes beside the next invocation
         self._events = 0  # lifecycle events so far
         self._awaits_restore = sandbox.snap_start
         self._was_restored = False  # until `step` has told it
@@ -110,23 +107,22 @@ class Engine:
             return
         self._take(parsed, now)
         if self._awaits_restore:
-            self.sender.flush_wanted = True  # what the snapshot holds, every sandbox restored from it would send
+            self.destinations.flush()  # what the snapshot holds, every sandbox restored from it would send
 
     def telemetry_lost(self, reason: str) -> None:
         """A payload that could not be taken in; how many events it held is unknown, it counts as one."""
-        self.ledger.received("logs", 1)
-        self.ledger.dropped("logs", 1, reason)
+        self.destinations.lost("logs", 1, reason)
 
     def export(self, signal: str, content_type: str, body: bytes, now: Now) -> int:
         """An OTLP export request; returns the HTTP status to answer. Raises `OtlpError` for what is none (400)."""
         count = otlp.count(signal, content_type, body)
         if count == 0:
             return 200
-        if self.buffer.bytes_held + self._splicer.half_bytes + len(body) > self.buffer.bytes_max:
+        if self.buffer.bytes_owed(signal) + self._splicer.half_bytes + len(body) > self.buffer.bytes_max:
             return 503
         items = otlp.json_array(signal, body) if content_type == otlp.JSON else body
         stream = (signal, content_type)
-        self.ledger.received(signal, count)
+        self.destinations.received(signal, count)
         self.buffer.add(stream, items, count, now_ms=now.ms)  # type: ignore[arg-type] # a Stream is a plain tuple at run time
         return 200
 
@@ -134,14 +130,11 @@ class Engine:
         """A tracer says which trace an invocation belongs to. Raises ValueError for what is no such message."""
         self._splicer.correlate(message)
 
-    def answered(self, outcome: Outcome, now: Now, dice: float) -> None:
-        """The request in flight has come to its end."""
+    def answered(self, outcome: Outcome, now: Now, dice: float, *, destination: int = 0) -> None:
+        """A destination's request in flight has come to its end."""
         parked = self.lifecycle.state == "PARKED"
-        self.sender.answered(outcome, now, dice, events=self._events, parked=parked)
-
-    def confidential(self) -> set[str]:
-        """Secrets that have become known since the last call."""
-        return self.sender.secret.confidential() if self.sender.secret is not None else set()
+        sender = self.destinations.senders[destination]
+        sender.answered(outcome, now, dice, events=self._events, parked=parked)
 
     def step(self, now: Now, *, receiving: bool, receiving_bytes: int = 0) -> Actions:
         """What to do now. `receiving`: a listener is in the middle of a body, of which `receiving_bytes` are held."""
@@ -149,13 +142,13 @@ class Engine:
         if self._was_restored:
             self._was_restored = False
             actions.restored = True
-            actions.abort = self.sender.in_flight is not None
+            self.destinations.restored(actions)
         half_expires_ms = self._splicer.half_expires_ms
         if half_expires_ms is not None and now.ms >= half_expires_ms:
             self._take(self._splicer.expire_half(now.wall_ms * 1000), now)
             # The second half would have carried the rest of its batch, runtimeDone as well: nobody must wait for that.
             self._function_done(now)
-        self._shed(receiving_bytes, now)
+        self.destinations.shed(self._splicer.half_bytes + receiving_bytes, now)
         if self.lifecycle.state == "DRAINING":
             self._drain(actions, now, receiving=receiving)
         elif self._hold is not None:
@@ -169,9 +162,9 @@ class Engine:
             everything = self.lifecycle.state == "DRAINING" or (
                 self._hold is not None and self._hold.done_ms is not None
             )
-            self.sender.consider(actions, now, events=self._events, everything=everything)
-        if self.sender.gave_up:
-            self._give_up(actions)
+            self.destinations.consider(actions, now, events=self._events, everything=everything)
+            if actions.passive:
+                self._print_ledgers()
         actions.wake_by(self._splicer.half_expires_ms)
         return actions
 
@@ -187,8 +180,8 @@ class Engine:
                 "WARN", "No platform.runtimeDone for the last invocation: sending beside the function instead"
             )
             self._waits_for_done = False
-        self.sender.flush_wanted = self._left_over
-        self._let_go_early = self._left_over = False
+        self.destinations.begin_invocation(let_go_early=self._let_go_early)
+        self._let_go_early = False
         self._rate.record(now.ms)
         request_id = get(event, "requestId") or ""
         if request_id == self._request_id:
@@ -200,7 +193,7 @@ class Engine:
         if strategy == flush.AUTO:
             strategy = self._rate.strategy(now.ms)
         if not self._waits_for_done or strategy == flush.CONTINUOUS:
-            self.sender.flush_wanted = True
+            self.destinations.flush()
             return
         self._hold = Hold(started_ms=now.ms, deadline_ms=deadline_ms, budget_ms=self.config.flush_budget_ms)
         if self._done_id == self._request_id:
@@ -211,8 +204,7 @@ class Engine:
         self._was_restored = True
         self._events += 1  # time stood still: what dies of it is no failure
         self._splicer.renew()
-        if self.sender.secret is not None:
-            self.sender.secret.forget()
+        self.destinations.forget_secrets()
         self.lines.add("NOTICE", "Restored from a snapshot: connections are opened anew")
 
     def _function_done(self, now: Now) -> None:
@@ -221,28 +213,22 @@ class Engine:
 
     def _send_exports_early(self, now: Now) -> None:
         """Traces and metrics set out while Lambda still buffers the log lines: their time upstream is free then."""
-        if now.ms >= self._early_at_ms and self.sender.in_flight is None and self.buffer.seal_exports():
+        if now.ms >= self._early_at_ms and self.destinations.is_idle and self.buffer.seal_exports():
             self._early_at_ms = now.ms + EARLY_EXPORT_INTERVAL_MS
 
     def _consider_letting_go(self, actions: Actions, now: Now, *, receiving: bool) -> None:
         hold = self._hold
         if hold is None:
             return
-        all_sent = self.buffer.is_empty and not receiving
-        backoff = self.sender.backoff
-        no_attempt = self.sender.in_flight is None and backoff.not_before_ms >= hold.until_ms
-        in_vain = backoff.is_open or no_attempt or not self._patience.may_hold(now.ms)
+        all_sent = self.destinations.is_empty and not receiving
+        in_vain = self.destinations.in_vain(hold, now, receiving=receiving)
         if not hold.is_over(now.ms, all_sent=all_sent, in_vain=in_vain):
             actions.wake_by(hold.until_ms)
             return
         self._let_go_early = hold.done_ms is None
-        self._left_over = self._let_go_early or not all_sent
+        self.destinations.hold_ends(hold, now, receiving=receiving)
         if hold.done_ms is not None:
             self.ledger.held_invocation(now.ms - hold.done_ms)
-            if all_sent:
-                self._patience.rewarded()
-            elif not in_vain:
-                self._patience.wasted(now.ms)
         self._hold = None
         actions.poll_next = True
         self.lifecycle.move("LET_GO")
@@ -255,8 +241,8 @@ class Engine:
             self._interval_at_ms = max(self._interval_at_ms, long_at_ms)
         if now.ms >= self._interval_at_ms:
             self._interval_at_ms = now.ms + self.config.flush_interval_ms
-            self.sender.flush_wanted = True
-        if not self.buffer.is_empty:
+            self.destinations.flush()
+        if not self.destinations.is_empty:
             actions.wake_by(self._interval_at_ms)
 
     def _begin_shutdown(self, deadline_ms: int, now: Now) -> None:
@@ -266,7 +252,7 @@ class Engine:
         self._drain_until_ms = max(now.ms, deadline_ms - SHUTDOWN_RESERVE_MS)
         if str(self._shutdown_reason).lower() in evidence.SHUTDOWN_REASONS:
             self.buffer.mark_urgent()  # the last lines and spans before the failure
-        self.sender.begin_drain(self._drain_until_ms, now)
+        self.destinations.begin_drain(self._drain_until_ms, now)
         seconds = max(0, deadline_ms - now.ms) / 1000
         self.lines.add("NOTICE", f"Starting shutdown sequence with {seconds:.1f}s deadline")
 
@@ -283,8 +269,7 @@ class Engine:
                 self._testify_at_last(now)
             else:
                 actions.wake_by(tell_at_ms)
-        is_sent = self.buffer.is_empty or self.sender.is_hopeless
-        if (is_quiet and is_sent) or now.ms >= self._drain_until_ms:
+        if (is_quiet and self.destinations.is_done) or now.ms >= self._drain_until_ms:
             self._finish(now)
             actions.exit = True
             return
@@ -297,21 +282,16 @@ class Engine:
         self.lifecycle.move("DRAINED")
         if self._splicer.half_expires_ms is not None:  # so that the ledger knows of it
             self._take(self._splicer.expire_half(now.wall_ms * 1000), now)
-        *_rest, held = self.ledger.totals()
+        held = sum(ledger.totals()[3] for ledger in self.destinations.ledgers)
         if held:
             self.lines.add("ERROR", f"Final flush incomplete: {held} items could not be delivered before the deadline")
         else:
             self.lines.add("NOTICE", "Final flush completed successfully")
-        self.lines.add("", self.ledger.as_json())
+        self._print_ledgers()
 
-    def _give_up(self, actions: Actions) -> None:
-        """Nothing will ever be sent: what is held is accounted for, and the rest of life is passive."""
-        actions.passive = self.sender.gave_up
-        self.buffer.seal_all()
-        while (batch := self.buffer.next_batch(urgent_first=False)) is not None:
-            self.buffer.remove(batch)
-            self.ledger.dropped(batch.stream[0], batch.count, "no_credentials")
-        self.lines.add("", self.ledger.as_json())
+    def _print_ledgers(self) -> None:
+        for ledger in self.destinations.ledgers:
+            self.lines.add("", ledger.as_json())
 
     def _testify_at_last(self, now: Now) -> None:
         reason, self._shutdown_reason = str(self._shutdown_reason), None
@@ -324,13 +304,13 @@ class Engine:
         """Adds the record that says what became of an invocation."""
         if evidence.TYPE in self.config.log_types:
             record = self._splicer.synthesized(finding.request_id, finding.time_us, finding.members)
-            self.ledger.received("logs", 1)
+            self.destinations.received("logs", 1)
             self.ledger.synthesized += 1
             self.buffer.add(LOGS, record.encode("latin-1"), 1, now_ms=now.ms, urgent=True)
 
     def _take(self, parsed: Parsed, now: Now) -> None:
         self.ledger.excluded("logs", parsed.excluded)
-        self.ledger.received("logs", len(parsed.events))
+        self.destinations.received("logs", len(parsed.events))
         self.ledger.malformed += parsed.malformed
         events = parsed.events
         start = 0
@@ -359,13 +339,6 @@ class Engine:
             records = get(fact.record, "droppedRecords")
             self.ledger.platform_logs_dropped += records if isinstance(records, int) else 0
             self.lines.add("WARN", f"Lambda dropped {records} log records before they reached the extension")
-
-    def _shed(self, receiving_bytes: int, now: Now) -> None:
-        for batch in self.buffer.shed(self._splicer.half_bytes + receiving_bytes):
-            self.ledger.dropped(batch.stream[0], batch.count, "buffer_full")
-            self.lines.warn(
-                "buffer", "Log buffer full, dropping oldest batch; raise O2_MAX_BUFFER_SIZE_MB to hold more", now
-            )
 
 
 def static_fields(config: Config, sandbox: Sandbox) -> str:

@@ -19,9 +19,11 @@ from o2_lambda.extension.core.url import Url
 from o2_lambda.extension.io import log
 from o2_lambda.extension.io.uplink import Uplink
 from o2_lambda.extension.settings import SETTINGS
+from o2_lambda.extension.target import ADDITIONAL, OpenObserve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
     from o2_lambda.extension.config import Config
@@ -47,14 +49,7 @@ def check(config: Config, *, test_entry: bool, out: TextIO) -> bool:
     out.write(f"o2-lambda-extension {__version__} health check\n\n")
     out.writelines(f"  {log.mask(line)}\n" for line in shown_settings(config))
     out.write("\n")
-    ladder = Ladder(config)
-    steps = [("Settings", ladder.settings)]
-    if config.secret is not None:
-        steps.append(("Secret", ladder.secret))
-    steps += [("Connection", ladder.connection), ("Credentials", ladder.credentials)]
-    if test_entry:
-        steps.append(("Test entry", ladder.test_entry))
-    for name, step in steps:
+    for name, step in steps_of(config, test_entry=test_entry):
         started = monotonic()
         try:
             found, advice, passed = step(), "", True
@@ -67,6 +62,18 @@ def check(config: Config, *, test_entry: bool, out: TextIO) -> bool:
             out.write(log.mask(f"  what to do: {advice}\n"))
             return False
     return True
+
+
+def steps_of(config: Config, *, test_entry: bool) -> list[tuple[str, Callable[[], str]]]:
+    """The steps in order; those of additional destinations carry their number."""
+    ladder = Ladder(config, config.openobserve)
+    steps = [("Settings", ladder.settings), *ladder.reach("")]
+    if test_entry:
+        steps.append(("Test entry", ladder.test_entry))
+    for number, target in enumerate(config.targets, 1):
+        if isinstance(target, OpenObserve) and target.is_additional:
+            steps += Ladder(config, target).reach(f" {number}")
+    return steps
 
 
 def shown_settings(config: Config) -> list[str]:
@@ -82,13 +89,21 @@ def shown_settings(config: Config) -> list[str]:
 
 
 class Ladder:
-    """The steps. Each returns what it found or raises StepError."""
+    """The steps for one destination. Each returns what it found or raises StepError."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, target: OpenObserve) -> None:
         self._config = config
+        self._target = target
         self._uplink = Uplink(config, __version__, lambda: None)
-        self._header = config.authorization_header
-        self._source = config.secret or "O2_AUTHORIZATION_HEADER"
+        self._header = target.authorization
+        self._place = ADDITIONAL if target.is_additional else "O2_ENDPOINT"
+        own = "O2_AUTHORIZATION_HEADER" if target.secret is None else "O2_AUTHORIZATION_SECRET"
+        self._credential = ADDITIONAL if target.is_additional else own
+
+    def reach(self, suffix: str) -> list[tuple[str, Callable[[], str]]]:
+        """The steps up to accepted credentials."""
+        steps = [(f"Connection{suffix}", self.connection), (f"Credentials{suffix}", self.credentials)]
+        return [(f"Secret{suffix}", self.secret), *steps] if self._target.secret is not None else steps
 
     def settings(self) -> str:
         """Everything that needs no network."""
@@ -104,9 +119,9 @@ class Ladder:
         """The credentials can be fetched."""
         from o2_lambda.extension.core.secret import Secret  # noqa: PLC0415 - only for who names one
 
-        if self._config.secret is None or self._config.aws is None:
+        if self._target.secret is None or self._config.aws is None:
             raise AssertionError("there is no secret to fetch")
-        secret = Secret(self._config.secret, self._config.aws)
+        secret = Secret(self._target.secret, self._config.aws)
         while not secret.header:
             request = secret.request(time_ns() // 1_000_000)
             fault = request if not isinstance(request, Request) else None
@@ -114,7 +129,10 @@ class Ladder:
                 fault = secret.answered(self._uplink.exchange(request), time_ns() // 1_000_000)
                 log.hide(shapes(secret.confidential()))
             if fault is not None:
-                raise StepError(fault.text, "check O2_AUTHORIZATION_SECRET, and the permissions of the function's role")
+                raise StepError(
+                    fault.text,
+                    f"check {self._credential}, and the permissions of the function's role",
+                )
         self._header = secret.header
         return f"credentials read from {secret.reference}"
 
@@ -125,21 +143,21 @@ class Ladder:
             raise StepError(outcome.error, _network_advice(outcome.error))
         if outcome.status != 200:  # noqa: PLR2004 - OK
             raise StepError(
-                f"{self._config.endpoint}/healthz answers {outcome.status}",
-                "check O2_ENDPOINT: it is the base URL of OpenObserve, with its base path if one is set",
+                f"{self._target.endpoint}/healthz answers {outcome.status}",
+                f"check {self._place}: it is the base URL of OpenObserve, with its base path if one is set",
             )
-        return f"{self._config.endpoint} is up"
+        return f"{self._target.endpoint} is up"
 
     def credentials(self) -> str:
         """The organization exists and the credentials may write to it."""
-        organization = self._config.organization_id
+        organization = self._target.organization
         outcome = self._get(f"/api/{organization}/_license", authorized=True)
         if not outcome.status:
             raise StepError(outcome.error, _network_advice(outcome.error))
         if outcome.status in (401, 403):
             raise StepError(
                 f"OpenObserve request failed with status {outcome.status}",
-                f"check {self._source} (Basic and base64 of user:token) and O2_ORGANIZATION_ID",
+                f"check {self._credential} (Basic and base64 of user:token) and O2_ORGANIZATION_ID",
             )
         if outcome.status != 200:  # noqa: PLR2004 - OK
             raise StepError(f"OpenObserve request failed with status {outcome.status}", "check O2_ORGANIZATION_ID")
@@ -156,7 +174,7 @@ class Ladder:
         batch = OpenBatch(LOGS, 0)
         batch.add(entry.encode(), 1, 0)
         sealed = batch.seal()
-        url = self._config.upstream_url("logs")
+        url = self._target.urls["logs"]
         headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip"), self._authorization()]
         outcome = self._uplink.exchange(Request(sealed, url, headers, self._timeout_ms()))
         if not outcome.status:
@@ -175,7 +193,7 @@ class Ladder:
         return "Authorization", self._header
 
     def _url(self, path: str) -> Url:
-        endpoint = self._config.endpoint
+        endpoint = self._target.endpoint
         return Url(*endpoint.origin, endpoint.path + path, "")
 
     def _timeout_ms(self) -> int:

@@ -1,12 +1,13 @@
-"""The sender: peek, send, acknowledge. Decides which batch goes upstream when, and what its answer means for it.
+"""A destination's sender: peek, send, acknowledge. Which batch goes upstream when, and what its answer means for it.
 
-A batch stays in the buffer until a verdict takes it out; one request is in flight at a time.
+A batch stays in the queue until a verdict takes it out; one request is in flight at a time.
 """
 
 from __future__ import annotations
 
 from o2_lambda.extension.core import verdict
 from o2_lambda.extension.core.batch import split
+from o2_lambda.extension.core.flush import Patience
 from o2_lambda.extension.core.ledger import SIGNALS
 from o2_lambda.extension.core.model import Request
 from o2_lambda.extension.core.retry import Backoff
@@ -16,11 +17,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from o2_lambda.extension.config import Config
     from o2_lambda.extension.core.batch import Batch
-    from o2_lambda.extension.core.buffer import Buffer
+    from o2_lambda.extension.core.buffer import Queue
     from o2_lambda.extension.core.ledger import Ledger
     from o2_lambda.extension.core.lines import Lines
     from o2_lambda.extension.core.model import Actions, Now, Outcome
     from o2_lambda.extension.core.secret import Fault, Secret
+    from o2_lambda.extension.target import Target
 
 NOUNS = {"logs": "logs", "traces": "spans", "metrics": "data points", "otlp_logs": "log records"}
 UNAUTHORIZED = (401, 403)
@@ -33,12 +35,15 @@ REFUSALS_MAX = 3  # at shutdown; in between one may be a passing fault of a gate
 
 
 class Sender:
-    """Owns the request in flight and the pauses between attempts."""
+    """Owns a destination's request in flight, the pauses between attempts, and what is known of its server."""
 
-    def __init__(self, config: Config, buffer: Buffer, ledger: Ledger, lines: Lines) -> None:
+    def __init__(self, number: int, config: Config, queue: Queue, ledger: Ledger, lines: Lines) -> None:
+        self.number = number  # of its target in the configuration
+        self.target: Target = config.targets[number]
+        self.queue = queue
+        self.ledger = ledger
+        self.patience = Patience()
         self._config = config
-        self._buffer = buffer
-        self._ledger = ledger
         self._lines = lines
         self.backoff = Backoff(
             failures_max=config.max_retries,
@@ -53,17 +58,30 @@ class Sender:
         self._flight_events = 0  # how many lifecycle events there had been when the request set out
         self._forgiven_events = 0  # the count at which a failure was put down to a freeze
         self._drain_until_ms: int | None = None
+        self.left_over = False  # the last hold ended with something unsent: it goes beside the next invocation
+        self.is_retired = False
         self.gave_up = ""  # why nothing will ever be sent: O2_SECRET_FAILURE=passive and no credentials
         self.secret: Secret | None = None
-        if config.secret is not None and config.aws is not None:
+        if self.target.secret is not None and config.aws is not None:
             from o2_lambda.extension.core.secret import Secret  # noqa: PLC0415 - only for who names one
 
-            self.secret = Secret(config.secret, config.aws)
+            self.secret = Secret(self.target.secret, config.aws)
 
     @property
     def is_hopeless(self) -> bool:
         """Whether to stop trying at shutdown: the credentials have been refused again and again."""
         return self._refusals >= REFUSALS_MAX and self.in_flight is None
+
+    def is_in_vain(self, now_ms: int, until_ms: int) -> bool:
+        """Whether waiting until then cannot bring a delivery, or has not been worth it lately."""
+        no_attempt = self.in_flight is None and self.backoff.not_before_ms >= until_ms
+        return self.is_retired or self.backoff.is_open or no_attempt or not self.patience.may_hold(now_ms)
+
+    def retire(self) -> None:
+        """Nothing is taken or sent any more; what is held is accounted for."""
+        self.is_retired = True
+        for batch in self.queue.retire():
+            self.ledger.dropped(batch.stream[0], batch.count, "no_credentials")
 
     def begin_drain(self, until_ms: int, now: Now) -> None:
         """Shutdown: everything goes, evidence of failures first, and no pause is longer than the time left allows."""
@@ -78,17 +96,17 @@ class Sender:
         """
         if self.in_flight is not None:
             if events != self._flight_events and now.wall_ms - self._sent_wall_ms > FREEZE_MS_MAX:
-                actions.abort = True
+                actions.abort.add(self.number)
                 self._sent_wall_ms = now.wall_ms
             return
         if self.secret is not None and not self.secret.header and not self.backoff.failures:
             self._fetch(self.secret, actions, now, events=events)  # ahead of need
             return
-        if self._buffer.is_empty:
+        if self.queue.is_empty:
             self.flush_wanted = False
             return
         urgent_first = self._drain_until_ms is not None
-        batch = self._buffer.next_batch(urgent_first=urgent_first)
+        batch = self.queue.next_batch(urgent_first=urgent_first)
         if batch is None and not (everything or self.flush_wanted):
             return
         if not self.backoff.may_send(now.ms):
@@ -99,11 +117,11 @@ class Sender:
             return
         if batch is None:
             self.flush_wanted = False
-            self._buffer.seal_all()
-            batch = self._buffer.next_batch(urgent_first=urgent_first)
+            self.queue.seal_all()
+            batch = self.queue.next_batch(urgent_first=urgent_first)
         if batch is None:
             return
-        batch.in_flight = True
+        self.queue.in_flight = batch
         self._set_out(self._request(batch, now), actions, now, events=events)
 
     def answered(self, outcome: Outcome, now: Now, dice: float, *, events: int, parked: bool) -> None:
@@ -112,18 +130,20 @@ class Sender:
         `events` counts the lifecycle events so far, `parked` says that the sandbox may have been frozen until just now.
         """
         request, self.in_flight = self.in_flight, None
+        if self.is_retired:
+            return
         if request is None:
             raise AssertionError("an answer to nothing that was asked")
         batch = request.batch
         if batch is not None:
-            batch.in_flight = False
-            self._ledger.requests += 1
-            self._ledger.bytes_out += outcome.bytes_out
+            self.queue.in_flight = None
+            self.ledger.requests += 1
+            self.ledger.bytes_out += outcome.bytes_out
         if not outcome.status and (events != self._flight_events or (parked and events != self._forgiven_events)):
             # Time stood still meanwhile: the connection died of the freeze, not of the server. While parked that is a
             # guess, good for one try.
             self._forgiven_events = events
-            self._ledger.retries += 1
+            self.ledger.retries += 1
         elif batch is None:
             self._fetched(outcome, now, dice)
         elif not outcome.status:
@@ -146,31 +166,27 @@ class Sender:
             self._refused(outcome.status, ruling, now, dice)
         else:
             self._drop(batch, ruling.reason)
-            text = f"OpenObserve request failed with status {outcome.status}: {ruling.detail}"
+            text = f"{self.target.label} request failed with status {outcome.status}: {ruling.detail}"
             self._lines.add("ERROR", f"{text}; {batch.count} {NOUNS[batch.stream[0]]} dropped")
 
     def _request(self, batch: Batch, now: Now) -> Request:
-        config = self._config
         signal, content_type = batch.stream
-        url = config.upstream_url(signal)
+        target = self.target
         headers = {"content-type": content_type, "content-encoding": "gzip"}
-        if url.origin == config.endpoint.origin:  # the credentials are never sent to anybody else's server
-            headers["authorization"] = self.secret.header if self.secret is not None else config.authorization_header
-        if signal != "logs":
-            stream = config.traces_stream if signal == "traces" else config.stream if signal == "otlp_logs" else ""
-            if stream:
-                headers["stream-name"] = stream
-        if signal in config.otlp_named:
-            headers.update(config.otlp_headers)
-        timeout_ms = config.request_timeout_ms
+        authorization = self.secret.header if self.secret is not None else target.authorization
+        if authorization:
+            headers["authorization"] = authorization
+        headers.update(target.fields[signal])
+        timeout_ms = self._config.request_timeout_ms
         if self._drain_until_ms is not None:
             timeout_ms = min(timeout_ms, max(1, self._drain_until_ms - now.ms))
-        return Request(batch, url, list(headers.items()), timeout_ms)
+        return Request(batch, target.urls[signal], list(headers.items()), timeout_ms)
 
     def _set_out(self, request: Request, actions: Actions, now: Now, *, events: int) -> None:
         self._flight_events = events
         self._sent_wall_ms = now.wall_ms
-        actions.send = self.in_flight = request
+        self.in_flight = request
+        actions.send.append((self.number, request))
 
     def _fetch(self, secret: Secret, actions: Actions, now: Now, *, events: int) -> None:
         """Asks for the credentials instead of sending."""
@@ -189,7 +205,7 @@ class Sender:
             raise AssertionError("an answer to nothing that was asked")
         fault = secret.answered(outcome, now.wall_ms)
         if fault is not None and secret.header and not secret.is_refused:
-            self._lines.warn("secret", f"{fault.text}; what is known of it is used on", now)
+            self._lines.warn(f"secret {self.number}", f"{fault.text}; what is known of it is used on", now)
         elif fault is not None:
             self._without_credentials(fault, now, dice)
         elif secret.header:
@@ -209,22 +225,22 @@ class Sender:
         if self._drain_until_ms is not None:
             self.backoff.hurry(now.ms)
         pause = f"everything is held, next attempt in {pause_ms / 1000:.1f}s"
-        self._lines.warn("secret", f"{fault.text}; {pause}", now, "ERROR")
+        self._lines.warn(f"secret {self.number}", f"{fault.text}; {pause}", now, "ERROR")
 
     def _delivered(self, batch: Batch, ruling: verdict.Verdict) -> None:
         signal = batch.stream[0]
         noun = NOUNS[signal]
-        self._buffer.remove(batch)
+        self.queue.remove(batch)
         self._fruitless = 0
         if self.backoff.is_open:
-            self._lines.add("NOTICE", "OpenObserve answers again")
+            self._lines.add("NOTICE", f"{self.target.label} answers again")
         self.backoff.succeed()
-        self._ledger.delivered(signal, batch.count - ruling.rejected)
+        self.ledger.delivered(signal, batch.count - ruling.rejected)
         if ruling.rejected:
-            self._ledger.rejected(signal, ruling.rejected, ruling.reason)
-            text = f"OpenObserve refused {ruling.rejected} of {batch.count} {noun}: {ruling.reason:.200}"
+            self.ledger.rejected(signal, ruling.rejected, ruling.reason)
+            text = f"{self.target.label} refused {ruling.rejected} of {batch.count} {noun}: {ruling.reason:.200}"
             self._lines.add("WARN", text)
-        self._lines.add("INFO", f"Successfully sent {batch.count - ruling.rejected} {noun} to OpenObserve")
+        self._lines.add("INFO", f"Successfully sent {batch.count - ruling.rejected} {noun} to {self.target.label}")
 
     def _split(self, batch: Batch, ruling: verdict.Verdict, now: Now, dice: float) -> None:
         self._fruitless += 1
@@ -234,49 +250,53 @@ class Sender:
         self.backoff.succeed()
         halves = split(batch) if self._fruitless <= FRUITLESS_SPLITS_MAX else [batch]
         if len(halves) > 1:
-            self._buffer.replace(batch, halves)
-            self._ledger.retries += 1
+            self.queue.replace(batch, halves)
+            self.ledger.retries += 1
             text = f"Retry in two halves of {batch.count} {NOUNS[batch.stream[0]]}: {ruling.reason} {ruling.detail}"
             self._lines.add("INFO", text)
             return
         self._drop(batch, ruling.reason)
         noun = NOUNS[batch.stream[0]]
         self._lines.warn(
-            "item",
-            f"OpenObserve cannot take {batch.count} {noun} ({ruling.reason}): {ruling.detail}; dropped",
+            f"item {self.number}",
+            f"{self.target.label} cannot take {batch.count} {noun} ({ruling.reason}): {ruling.detail}; dropped",
             now,
             "ERROR",
         )
 
     def _refused(self, status: int, ruling: verdict.Verdict, now: Now, dice: float) -> None:
         if status in UNAUTHORIZED and self.secret is not None and self.secret.refused(now.wall_ms):
-            self._ledger.retries += 1  # rotated, perhaps: it is fetched anew, and this sent again
+            self.ledger.retries += 1  # rotated, perhaps: it is fetched anew, and this sent again
             return
         pause_ms = self.backoff.give_up(now.ms, dice)
         if self._drain_until_ms is not None:
             self.backoff.hurry(now.ms)
         source = "O2_AUTHORIZATION_HEADER" if self.secret is None else self.secret.reference
         advice = f"check {source}" if status in UNAUTHORIZED else "check O2_ENDPOINT"
-        text = f"OpenObserve request failed with status {status}: {ruling.detail}"
+        text = f"{self.target.label} request failed with status {status}: {ruling.detail}"
         pause = f"sending pauses {pause_ms / 1000:.1f}s, nothing is given up"
-        self._lines.warn("refused", f"{text}; {pause}; {advice}", now, "ERROR")
+        self._lines.warn(f"refused {self.number}", f"{text}; {pause}; {advice}", now, "ERROR")
 
     def _failed(self, reason: str, detail: str, now: Now, dice: float, *, retry_after_ms: int = 0) -> None:
         was_open = self.backoff.is_open
         pause_ms = self.backoff.fail(now.ms, dice, retry_after_ms=retry_after_ms)
-        self._ledger.retries += 1
+        self.ledger.retries += 1
         if self._drain_until_ms is not None:
             self.backoff.hurry(now.ms)
         words = reason.replace("_", " ")
-        text = detail if reason == "transport" else f"OpenObserve request failed with {words}: {detail}"
+        text = detail if reason == "transport" else f"{self.target.label} request failed with {words}: {detail}"
         if not was_open:
             attempt = f"{self.backoff.failures}/{self.backoff.failures_max}"
             self._lines.add("INFO", f"Retry attempt {attempt} failed: {text}")
         if self.backoff.is_open and not was_open:
-            held = sum(self._buffer.items_held(signal) for signal in SIGNALS)
+            held = sum(self.queue.items_held(signal) for signal in SIGNALS)
             pause = f"next attempt in {pause_ms / 1000:.1f}s"
-            self._lines.warn("open", f"OpenObserve cannot be reached ({text}): holding {held} items, {pause}", now)
+            self._lines.warn(
+                f"open {self.number}",
+                f"{self.target.label} cannot be reached ({text}): holding {held} items, {pause}",
+                now,
+            )
 
     def _drop(self, batch: Batch, reason: str) -> None:
-        self._buffer.remove(batch)
-        self._ledger.dropped(batch.stream[0], batch.count, reason)
+        self.queue.remove(batch)
+        self.ledger.dropped(batch.stream[0], batch.count, reason)

@@ -82,6 +82,14 @@ SETTINGS = (
         choices=(HOLD, PASSIVE),
     ),
     Setting("O2_ENDPOINT", "url", "https://api.openobserve.ai", "Base URL of OpenObserve, a path is kept."),
+    Setting(
+        "O2_ADDITIONAL_ENDPOINTS",
+        "text",
+        "",
+        "Further destinations of everything, as a JSON array: "
+        '`[{"endpoint":"https://…","organization":"…","stream":"…","secret":"…"}]`.',
+        secret=True,
+    ),
     Setting("O2_STREAM", "text", "default", "Stream for logs."),
     Setting("O2_TRACES_STREAM", "text", "", "Stream for traces; empty: the server's default."),
     Setting(

@@ -30,7 +30,7 @@ BODY_BYTES_MAX = 1024 * 1024  # of a batch as it is sent: what proxies in front 
 class Batch:
     """A sealed batch: `body` is a gzip stream of `raw_bytes`, holding `count` items of `stream`."""
 
-    __slots__ = ("body", "count", "first_ms", "in_flight", "last_ms", "raw_bytes", "sequence", "stream", "urgent")
+    __slots__ = ("body", "count", "first_ms", "holders", "last_ms", "raw_bytes", "sequence", "stream", "urgent")
 
     def __init__(self, stream: Stream, body: bytes, count: int, raw_bytes: int) -> None:
         self.stream = stream
@@ -40,7 +40,7 @@ class Batch:
         self.first_ms = self.last_ms = 0  # monotonic arrival times of its first and last item
         self.sequence = 0
         self.urgent = False
-        self.in_flight = False
+        self.holders = 0  # queues that it stands in
 
     def __repr__(self) -> str:
         return f"<Batch {self.sequence} {self.stream[0]} count={self.count} bytes={len(self.body)}>"

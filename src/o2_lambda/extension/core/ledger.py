@@ -13,6 +13,20 @@ if TYPE_CHECKING:
 
 SIGNALS = ("logs", "traces", "metrics", "otlp_logs")
 
+_TRAFFIC = ("requests", "retries", "bytes_out")
+_COUNTS = (
+    "invocations",
+    "requests",
+    "retries",
+    "bytes_in",
+    "bytes_out",
+    "hold_ms_total",
+    "hold_ms_max",
+    "malformed",
+    "synthesized",
+    "platform_logs_dropped",
+)
+
 
 class Account:
     """One signal's counts, in its own unit: log events, spans, data points, log records."""
@@ -32,9 +46,10 @@ class Account:
 
 
 class Ledger:
-    """All signals' accounts and the traffic that served them."""
+    """All signals' accounts and the traffic that served them; with `destination` that of an additional one alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, destination: str = "") -> None:
+        self.destination = destination
         self.accounts = {signal: Account() for signal in SIGNALS}
         self.requests = 0
         self.retries = 0
@@ -92,7 +107,7 @@ class Ledger:
 
     def as_json(self) -> str:
         """The ledger as one line of JSON, `{"ledger":{"logs":{"received":…},…}}`, without signals never used."""
-        parts = []
+        parts = [f'"destination":{quote(self.destination)}'] if self.destination else []
         for signal, account in self.accounts.items():
             if account.received or account.excluded:
                 parts.append(
@@ -100,21 +115,8 @@ class Ledger:
                     f'"rejected":{_object(account.rejected)},"dropped":{_object(account.dropped)},'
                     f'"held":{account.held()},"excluded":{_object(account.excluded)}}}'
                 )
-        parts.extend(
-            f'"{name}":{getattr(self, name)}'
-            for name in (
-                "invocations",
-                "requests",
-                "retries",
-                "bytes_in",
-                "bytes_out",
-                "hold_ms_total",
-                "hold_ms_max",
-                "malformed",
-                "synthesized",
-                "platform_logs_dropped",
-            )
-        )
+        names = _TRAFFIC if self.destination else _COUNTS
+        parts.extend(f'"{name}":{getattr(self, name)}' for name in names)
         return '{"ledger":{' + ",".join(parts) + "}}"
 
 

@@ -93,9 +93,9 @@ class Actions:
     __slots__ = ("abort", "exit", "passive", "poll_next", "restored", "send", "wake_ms")
 
     def __init__(self) -> None:
-        self.abort = False  # the request in flight: its connection has died in a freeze
+        self.abort: set[int] = set()  # destinations whose request in flight is to fail: its connection died in a freeze
         self.restored = False  # once: we came out of a snapshot, and what was connected or secret then is to be renewed
-        self.send: Request | None = None
+        self.send: list[tuple[int, Request]] = []  # (destination's number, request)
         self.poll_next = False
         self.exit = False
         self.passive = ""  # why nothing can be sent any more: poll on, do nothing else

@@ -170,7 +170,7 @@ class Secret:
         unchanged = self.is_refused and header == self.header
         self.header, self._fetched_ms, self.is_refused = header, wall_ms, unchanged
         if unchanged:
-            return Fault(f"OpenObserve refuses the credentials that {self.reference} holds", lasting=True)
+            return Fault(f"the server refuses the credentials that {self.reference} holds", lasting=True)
         return None
 
     def _explain(self, status: int, answer: object) -> Fault:

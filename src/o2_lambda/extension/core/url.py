@@ -78,6 +78,12 @@ def printable(value: str) -> bool:
     return value.isascii() and value.isprintable() and " " not in value and "\\" not in value
 
 
+def is_segment(value: str) -> bool:
+    """Whether a name can be one step of a URL's path as it stands."""
+    letters = all(char.isascii() and (char.isalnum() or char in "._-:") for char in value)
+    return letters and value.strip(".") != ""  # . and .. would be taken for steps up
+
+
 def _is_host(host: str, *, bracketed: bool) -> bool:
     extra = ":.%" if bracketed else ".-_"
     return bool(host) and all(char.isalnum() or char in extra for char in host)

@@ -39,7 +39,7 @@ class Shell:
         self._engine = Engine(config, _sandbox(boot), now)
         self._listener = Listener(self._engine, boot.telemetry_path)
         self._wake_read, self._wake_write = pipe2(O_NONBLOCK | O_CLOEXEC)
-        self._uplink = Uplink(config, __version__, lambda: write(self._wake_write, b"\0"))
+        self._uplinks = [Uplink(config, __version__, lambda: write(self._wake_write, b"\0")) for _ in config.targets]
         self._epoll = epoll()
         self._epoll.register(self._wake_read, EPOLLIN)
         self._listening: dict[int, socket] = {sock.fileno(): sock for sock in boot.otlp}
@@ -55,7 +55,8 @@ class Shell:
     def run(self) -> None:
         """Serves until the sandbox is shut down."""
         engine = self._engine
-        self._uplink.start()
+        for uplink in self._uplinks:
+            uplink.start()
         self._warm()
         timeout_s = 0.0
         while True:
@@ -76,13 +77,14 @@ class Shell:
 
     def _perform(self, actions: Actions) -> None:
         """Does what the engine wants. Raises ConfigError where that is to be passive from here on."""
-        if actions.abort:
-            self._uplink.abort()
+        for number in actions.abort:
+            self._uplinks[number].abort()
         if actions.restored:
-            self._uplink.renew()
+            for uplink in self._uplinks:
+                uplink.renew()
             self._warm()
-        if actions.send is not None:
-            self._uplink.submit(actions.send)
+        for number, request in actions.send:
+            self._uplinks[number].submit(request)
         if actions.poll_next:
             self._poll_next()
         for level, text in self._engine.lines.take():
@@ -92,9 +94,8 @@ class Shell:
 
     def _warm(self) -> None:
         """Opens the connections ahead of need."""
-        origins = {url.origin: url for url in map(self._engine.config.upstream_url, ("logs", "traces"))}
-        for url in origins.values():
-            self._uplink.warm(url)
+        for uplink, target in zip(self._uplinks, self._engine.config.targets, strict=True):
+            uplink.warm(next(iter(target.urls.values())))
 
     def give_up(self) -> None:
         """After a bug: what is held is lost, and said to be."""
@@ -113,10 +114,7 @@ class Shell:
             self._read_api(now)
         if self._wake_read in fds:
             read(self._wake_read, 64)
-            outcome = self._uplink.collect()
-            if outcome is not None:
-                self._engine.answered(outcome, now, dice)
-                log.hide(shapes(self._engine.confidential()))
+            self._collect(now, dice)
         connections = self._listener.connections
         for fd, events in ready:
             if fd in self._listening:
@@ -130,6 +128,13 @@ class Shell:
                 self._settle(fd, connection)
         for connection in self._listener.stalled(now):
             self._listener.close(connection)
+
+    def _collect(self, now: Now, dice: float) -> None:
+        for number, uplink in enumerate(self._uplinks):
+            outcome = uplink.collect()
+            if outcome is not None:
+                self._engine.answered(outcome, now, dice, destination=number)
+                log.hide(shapes(self._engine.destinations.confidential()))
 
     def _accept(self, fd: int, now: Now) -> None:
         connection = self._listener.accept(self._listening[fd], now, is_telemetry=fd == self._telemetry_fd)
