@@ -40,6 +40,10 @@ format: $(INSTALLED) ## Repair what can be repaired of style and format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+.PHONY: examples
+examples: $(INSTALLED) ## Build and run every example, those included that take minutes to compile
+	O2_TEST_EXAMPLES=all $(BIN)/pytest tests/examples -rs $(ARGS)
+
 .PHONY: layer
 layer: $(INSTALLED) ## Build the layer zips for both architectures into target/
 	$(BIN)/o2-lambda build --inspect $(ARGS)

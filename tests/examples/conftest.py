@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -31,10 +32,14 @@ def needs(*tools: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(missing), reason=f"{' and '.join(missing)} not installed")
 
 
+# Set by `make examples`: what takes minutes to compile from nothing is built too.
+thorough = pytest.mark.skipif(
+    os.environ.get("O2_TEST_EXAMPLES") != "all", reason="compiles for a minute or more: run `make examples`"
+)
+
+
 def build(folder: Path, *command: str, **environment: str) -> None:
     """Runs a build command of an example, shows what it says where it fails."""
-    import os
-
     done = subprocess.run(
         command,
         cwd=folder,
