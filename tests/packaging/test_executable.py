@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +19,6 @@ sys.path.insert(0, str(project_root() / "bench"))
 from fakes import FakeLambda, Sink, batch, event
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.integration.rig import Arena
     from tests.packaging.conftest import BareRoot
 
@@ -148,3 +148,10 @@ def test_arm64_does_the_same(arm64_executable: Path, arena: Arena) -> None:
     rig.invocation(*(f"line {number}" for number in range(100)))
     assert rig.end().status == 0
     assert len(rig.sink.lines()) == 100
+
+
+def test_memory_is_never_written_to_a_core_file(executable: Path, arena: Arena) -> None:
+    """It holds credentials."""
+    rig = arena.rig(executable=executable)
+    limits = Path(f"/proc/{rig.process.pid}/limits").read_text()
+    assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)

@@ -5,10 +5,18 @@
  *  - main() ends the process by itself; coming back from it is a bug and exits with 1.
  */
 #include "interpreter.h"
+#include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define ENTRY_MODULE "o2_lambda.extension.main"
 #define ENTRY_FUNCTION "main"
+
+void process_begin(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+}
 
 static PyStatus preinitialize(void)
 {

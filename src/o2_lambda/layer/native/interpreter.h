@@ -7,6 +7,10 @@
 
 #define NO_HASH_SEED 0 /* a fresh one for each process */
 
+/* What holds before anything else: a peer that closes its end is an error code, never a signal, and memory, which holds
+ * credentials, is never written to a core file. */
+void process_begin(void);
+
 /* Starts CPython. `hash_seed` fixes the hashes of strings, which is for those who keep them. */
 PyStatus interpreter_start(unsigned long hash_seed);
 

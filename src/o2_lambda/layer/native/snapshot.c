@@ -16,7 +16,6 @@
 #include "interpreter.h"
 #include "pycore_import.h"
 #include "pycore_runtime.h"
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,7 +160,7 @@ static _Noreturn void generate(const char *own_path, const char *image_path, con
 
 int main(int argc, char **argv)
 {
-    signal(SIGPIPE, SIG_IGN);
+    process_begin();
     if (!is_image) {
         if (argc != 4)
             give_up(STDERR_FILENO, "usage: generator OWN_PATH IMAGE PYTHON_STATEMENT");
