@@ -98,6 +98,7 @@ node: ## Install the Node.js clients of the conformance tests, where there is No
 .PHONY: clients
 clients: $(INSTALLED) ## Install the libraries that the tracer's tests trace, and OpenTelemetry's own instrumentation
 	@scripts/setup-clients
+	@scripts/setup-pythons
 
 .PHONY: rie
 rie: $(INSTALLED) ## Fetch AWS's Runtime Interface Emulator for the conformance tests

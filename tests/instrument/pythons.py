@@ -9,18 +9,20 @@ import sys
 from functools import cache
 from pathlib import Path
 
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / "pythons"  # by `make clients`
 VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 
 
 @cache
 def interpreters() -> dict[str, str]:
-    """Version -> interpreter; at least the one that runs the tests. Looks on PATH and at pyenv's place."""
+    """Version -> interpreter; at least the one that runs the tests. Looks on PATH, at pyenv's place and in .cache."""
     found = {f"{sys.version_info.major}.{sys.version_info.minor}": sys.executable}
     root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     for version in VERSIONS:
         candidates = [
             *sorted(map(str, root.glob(f"versions/{version}.*/bin/python"))),
             shutil.which(f"python{version}"),
+            shutil.which(f"python{version}", path=CACHE / version),
         ]
         for candidate in filter(None, candidates):
             if version not in found and _works(candidate, version):

@@ -48,7 +48,8 @@ def patch(module, tracer) -> None:
 def _start(connection, method, url, headers, tracer, module):
     """The span, or None, and the headers to send."""
     try:
-        scheme = "https" if isinstance(connection, module.HTTPSConnection) else "http"
+        secure = getattr(module, "HTTPSConnection", ())  # a Python without `ssl` has none
+        scheme = "https" if isinstance(connection, secure) else "http"
         host, port = connection._tunnel_host or connection.host, connection._tunnel_port or connection.port
         full = url if "://" in url else origin(scheme, host, port) + url
         span = start_http(tracer, SCOPE, method, scheme=scheme, host=host, port=port, url=full)
