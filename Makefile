@@ -107,7 +107,7 @@ rie: $(INSTALLED) ## Fetch AWS's Runtime Interface Emulator for the conformance 
 .PHONY: clean
 clean: ## Remove everything that was installed, built or cached here
 	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist target
-	rm -rf tests/conformance/node/node_modules
+	rm -rf tests/conformance/node/node_modules tests/instrument/node/node_modules
 	find src tests bench examples scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/deps.stamp: requirements.lock

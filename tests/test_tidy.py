@@ -60,6 +60,7 @@ LOCKS = (
     "tests/conformance/rie.lock",
     "tests/conformance/node/package-lock.json",
     "tests/instrument/clients.lock",
+    "tests/instrument/node/package-lock.json",
 )
 UNFINISHED = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 # Homes and workspaces of a developer's machine; Lambda's own sandbox users have homes too.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import certifi
 
-from o2_lambda.layer import bytecode, java, notices
+from o2_lambda.layer import bytecode, java, javascript, notices
 from o2_lambda.layer.certificates import hashed_folder
 from o2_lambda.layer.linking import DEFAULT_FLAVOUR, EXECUTABLE, Builder
 from o2_lambda.layer.packing import Entry, write_zip
@@ -68,7 +68,15 @@ def wrapper_entries() -> dict[str, Entry]:
 
 def tracing_entries(inputs: Inputs) -> dict[str, Entry]:
     """The wrapper and what it starts, the same for both architectures."""
-    return wrapper_entries() | {path: Entry(content) for path, content in _python(inputs).items()}
+    return wrapper_and_node() | {path: Entry(content) for path, content in _python(inputs).items()}
+
+
+def wrapper_and_node() -> dict[str, Entry]:
+    """The wrapper, and the Node.js tracer in the form in which it ships."""
+    files = wrapper_entries()
+    for name, source in javascript.bundle(INSTRUMENT / "node").items():
+        files[f"{TRACING_FOLDER}/node/{name}"] = Entry(source.encode())
+    return files
 
 
 def _python(inputs: Inputs) -> dict[str, bytes]:

@@ -1,0 +1,238 @@
+'use strict';
+
+// Sends encoded spans to the OTLP receiver on this machine, without ever holding the function.
+//
+// A request is written and not waited for; its answer is read when it comes. When the receiver cannot be reached,
+// refuses or does not answer, exports are skipped: once, then 2, 4 … times, while the spans wait in a bounded queue.
+// The first attempt after that is a small one. The socket never keeps the event loop alive, except while a write is
+// waited for, which is bounded.
+
+const net = require('net');
+
+const CONNECT_LIMIT_MS = 250; // loopback answers in microseconds, or the machine is starved
+const SEND_LIMIT_MS = 100; // only a receiver that has stopped reading fills the socket's buffer
+const QUEUE_SPANS_MAX = 2048; // the SDKs' default
+const QUEUE_BYTES_MAX = 1024 * 1024; // of the function's own memory
+const BATCH_SPANS_MAX = 512; // the SDKs' default; a queue this long is sent at once
+const PROBE_SPANS_MAX = 32; // the attempt that may fail again encodes little
+const UNANSWERED_MAX = 16; // requests without an answer, before the receiver counts as hung
+const PROBE_LIMIT_MS = 1000; // the time to answer a probe
+const SKIP_MAX = 256;
+const ANSWER_CHARS_MAX = 16 * 1024; // of answers not parsed yet; one is some 100 bytes
+const MESSAGE_PATH = '/v1/invocation';
+
+/** A queue and one keep-alive connection. `encode` makes a request body; `clockMs` is monotonic. */
+class Exporter {
+  constructor({ address, announces, encode, clockMs, report }) {
+    this._address = address;
+    this._announces = announces;
+    this._head =
+      `POST ${address.path} HTTP/1.1\r\nHost: ${address.host}:${address.port}\r\n` +
+      'Content-Type: application/x-protobuf\r\nContent-Length: ';
+    this._encode = encode;
+    this._clockMs = clockMs;
+    this._report = report;
+    this._queue = [];
+    this._queueBytes = 0;
+    this.dropped = 0;
+    this._socket = null;
+    this._connected = false;
+    this._settled = null; // called once the connection stands or has failed
+    this._timer = null;
+    this._answers = '';
+    this._inFlight = []; // spans in each request that has no answer, in order; 0 for a message
+    this._sentMs = 0;
+    this._failures = 0; // in a row
+    this._skip = 0;
+  }
+
+  /** Queues an encoded span; drops and counts it when the queue is full. */
+  add(scope, content) {
+    if (this._queue.length >= QUEUE_SPANS_MAX || this._queueBytes + content.length > QUEUE_BYTES_MAX) {
+      this.dropped += 1;
+      return;
+    }
+    this._queue.push({ scope, content });
+    this._queueBytes += content.length;
+    if (this._queue.length >= BATCH_SPANS_MAX && this._connected && this._failures === 0) this.flush();
+  }
+
+  /** Opens the connection beforehand, so that nothing has to be waited for when the first spans are sent. */
+  prepare() {
+    if (this._socket === null && this._skip === 0 && this._failures === 0) this._connect();
+  }
+
+  /** Tells the extension which trace belongs to a request; lost without harm when there is no connection. */
+  announce(requestId, context) {
+    if (!this._announces || !this._connected || this._failures > 0 || this._inFlight.length >= UNANSWERED_MAX) return;
+    const body = `${requestId} ${context.traceId} ${context.spanId}`;
+    this._inFlight.push(0);
+    this._socket.write(
+      `POST ${MESSAGE_PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n` +
+        `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    );
+  }
+
+  /**
+   * Sends what is queued, unless exports are being skipped. A promise, which never fails, where the function's answer
+   * has to wait for it: until there is a connection, or where the receiver does not read.
+   * @returns {Promise<void> | undefined}
+   */
+  flush() {
+    if (this._queue.length === 0) return undefined;
+    if (this._skip > 0) {
+      this._skip -= 1;
+      return undefined;
+    }
+    try {
+      if (this._failures > 0 && this._inFlight.length > 0) {
+        if (this._clockMs() - this._sentMs > PROBE_LIMIT_MS) this._fail('no answer');
+        return undefined;
+      }
+      if (this._inFlight.length >= UNANSWERED_MAX) {
+        this._fail('no answer');
+        return undefined;
+      }
+      if (this._socket === null) this._connect();
+      return this._connected ? this._send() : this._afterConnect();
+    } catch (error) {
+      this._fail(error.message);
+      return undefined;
+    }
+  }
+
+  /** At the exit of the process: what is left goes where a connection stands. */
+  close() {
+    if (this._connected) this.flush();
+  }
+
+  _connect() {
+    const socket = net.connect({ host: this._address.host, port: this._address.port, noDelay: true });
+    this._socket = socket;
+    socket.unref();
+    this._timer = setTimeout(() => this._lost(socket, `not connected within ${CONNECT_LIMIT_MS} ms`), CONNECT_LIMIT_MS);
+    this._timer.unref();
+    socket.once('connect', () => {
+      if (this._socket !== socket) return;
+      clearTimeout(this._timer);
+      this._connected = true;
+      this._settle();
+    });
+    socket.on('data', (data) => {
+      if (this._socket === socket) this._read(socket, data);
+    });
+    socket.on('error', (error) => this._lost(socket, error.code || error.message));
+    socket.on('close', () => this._lost(socket, 'connection closed without an answer'));
+  }
+
+  /** The socket is of no use any more; that is a failure only where something was expected of it. */
+  _lost(socket, reason) {
+    if (this._socket !== socket) return;
+    const expected = this._inFlight.length > 0 || (!this._connected && this._queue.length > 0);
+    if (expected) this._fail(reason);
+    else this._disconnect();
+  }
+
+  _afterConnect() {
+    this._socket.ref();
+    this._timer.ref();
+    return new Promise((resolve) => {
+      this._settled = resolve;
+    }).then(() => {
+      if (!this._connected) return undefined;
+      this._socket.unref();
+      return this._send();
+    });
+  }
+
+  _settle() {
+    const settled = this._settled;
+    this._settled = null;
+    if (settled !== null) settled();
+  }
+
+  /** Writes all that is queued; while exports are failing, one small request. */
+  _send() {
+    const socket = this._socket;
+    do {
+      const batch = this._queue.slice(0, this._failures > 0 ? PROBE_SPANS_MAX : BATCH_SPANS_MAX);
+      const body = this._encode(batch);
+      this._queue.splice(0, batch.length);
+      for (const item of batch) this._queueBytes -= item.content.length;
+      this._sentMs = this._clockMs();
+      this._inFlight.push(batch.length);
+      socket.write(Buffer.concat([Buffer.from(`${this._head}${body.length}\r\n\r\n`, 'latin1'), body]));
+    } while (this._queue.length > 0 && this._failures === 0 && socket.writableLength === 0);
+    // Nothing is left in the stream where the kernel took everything at once.
+    return socket.writableLength === 0 ? undefined : this._drained(socket);
+  }
+
+  _drained(socket) {
+    socket.ref();
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        this._lost(socket, 'it does not read');
+        resolve();
+      }, SEND_LIMIT_MS);
+      socket.write('', () => {
+        clearTimeout(timer);
+        socket.unref();
+        resolve();
+      });
+    });
+  }
+
+  _read(socket, data) {
+    this._answers += data.toString('latin1');
+    for (;;) {
+      const end = this._answers.indexOf('\r\n\r\n');
+      if (end < 0) break;
+      const head = this._answers.slice(0, end);
+      const match = /\r\ncontent-length:[ \t]*(\d+)/i.exec(head);
+      const total = end + 4 + (match === null ? 0 : Number(match[1]));
+      if (this._answers.length < total) break;
+      this._answers = this._answers.slice(total);
+      this._answered(head.slice(9, 12));
+      if (this._socket !== socket) return;
+    }
+    if (this._answers.length > ANSWER_CHARS_MAX) this._fail('the answer is not HTTP');
+  }
+
+  _answered(status) {
+    const spans = this._inFlight.shift();
+    if (spans === 0) {
+      if (status !== '200') this._announces = false; // a collector that knows nothing of invocations
+      return;
+    }
+    if (status.startsWith('2')) {
+      this._failures = 0;
+      return;
+    }
+    this.dropped += spans || 0;
+    if (status === '429' || status.startsWith('5')) this._fail(`status ${status}`);
+  }
+
+  _fail(reason) {
+    for (const spans of this._inFlight) this.dropped += spans;
+    this._disconnect();
+    this._failures += 1;
+    this._skip = Math.min(2 ** (this._failures - 1), SKIP_MAX);
+    if (this._failures === 1) {
+      const { host, port } = this._address;
+      this._report(`traces do not reach ${host}:${port} (${reason}): the function goes on, export is tried again`);
+    }
+  }
+
+  _disconnect() {
+    const socket = this._socket;
+    this._socket = null;
+    this._connected = false;
+    this._answers = '';
+    this._inFlight = [];
+    clearTimeout(this._timer);
+    if (socket !== null) socket.destroy();
+    this._settle();
+  }
+}
+
+module.exports = { BATCH_SPANS_MAX, CONNECT_LIMIT_MS, Exporter, PROBE_SPANS_MAX, QUEUE_SPANS_MAX, UNANSWERED_MAX };

@@ -1,0 +1,80 @@
+'use strict';
+
+// Events of API Gateway (REST and HTTP APIs), function URLs and load balancers.
+
+const propagation = require('./propagation.js');
+const { Trigger, isObject } = require('./triggers.js');
+
+// HTTP methods of the semantic conventions; any other is _OTHER, so that names stay few.
+const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY']);
+
+/** The trigger of an HTTP event; `asked` is its request context. */
+function read(event, asked, propagators) {
+  const headers = event.headers || event.multiValueHeaders || {};
+  const plain = Object.create(null);
+  for (const name of Object.keys(headers)) plain[name.toLowerCase()] = first(headers[name]);
+  const attributes = isObject(asked.http) ? version2(event, asked, asked.http) : version1(event, asked);
+  attributes['url.scheme'] = plain['x-forwarded-proto'] || 'https';
+  attributes['server.address'] = asked.domainName || plain.host;
+  attributes['user_agent.original'] = plain['user-agent'];
+  if (/^\d+$/.test(plain['x-forwarded-port'] || '')) attributes['server.port'] = Number(plain['x-forwarded-port']);
+  if (attributes['client.address'] === undefined && plain['x-forwarded-for']) {
+    attributes['client.address'] = plain['x-forwarded-for'].split(',')[0].trim();
+  }
+  let method = String(attributes['http.request.method']);
+  if (!METHODS.has(method)) {
+    attributes['http.request.method'] = '_OTHER';
+    attributes['http.request.method_original'] = method;
+    method = 'HTTP';
+  }
+  const route = attributes['http.route'];
+  const parent = propagation.extract(propagation.pick(headers), propagators);
+  return new Trigger('http', { name: route ? `${method} ${route}` : method, attributes, parent });
+}
+
+/** HTTP APIs and function URLs (payload format 2.0). */
+function version2(event, asked, call) {
+  const key = String(asked.routeKey || event.routeKey || '');
+  const blank = key.indexOf(' ');
+  return {
+    'http.request.method': call.method,
+    'url.path': call.path || event.rawPath,
+    'url.query': event.rawQueryString || undefined,
+    'http.route': blank < 0 ? undefined : key.slice(blank + 1) || undefined,
+    'client.address': call.sourceIp,
+    'network.protocol.version': protocol(call.protocol),
+  };
+}
+
+/** REST APIs (payload format 1.0) and load balancers, which have no `resource`. */
+function version1(event, asked) {
+  return {
+    'http.request.method': event.httpMethod,
+    'url.path': asked.path || event.path,
+    'url.query': query(event) || undefined,
+    'http.route': event.resource,
+    'client.address': (asked.identity || {}).sourceIp,
+    'network.protocol.version': protocol(asked.protocol),
+  };
+}
+
+function query(event) {
+  const several = event.multiValueQueryStringParameters || event.queryStringParameters || {};
+  const pairs = new URLSearchParams();
+  for (const name of Object.keys(several)) {
+    const values = Array.isArray(several[name]) ? several[name] : [several[name]];
+    for (const value of values) pairs.append(name, value);
+  }
+  return pairs.toString();
+}
+
+function protocol(value) {
+  return typeof value === 'string' ? value.split('/')[1] || undefined : undefined;
+}
+
+function first(value) {
+  const one = Array.isArray(value) ? value[0] : value;
+  return typeof one === 'string' ? one : '';
+}
+
+module.exports = { read };

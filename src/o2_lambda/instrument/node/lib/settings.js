@@ -1,0 +1,112 @@
+'use strict';
+
+// Reads OpenTelemetry's environment variables. A bad value costs one line on stderr, and the default holds.
+
+const sampling = require('./sampling.js');
+const { DEFAULT_COUNT } = require('./spans.js');
+
+const LOCAL_NAMES = new Set(['localhost', '127.0.0.1', '0.0.0.0']);
+const LOCAL_HOST = '127.0.0.1'; // not `localhost`: a look-up would cost more than the export
+const RECEIVER_PORT = 4318;
+const PATH = '/v1/traces';
+// What other services may send; only the first two go out, as OpenTelemetry's default has it.
+const PROPAGATORS_READ = ['tracecontext', 'baggage', 'b3', 'xray'];
+const PROPAGATORS_WRITTEN = ['tracecontext', 'baggage'];
+const PROPAGATORS = new Set(['tracecontext', 'baggage', 'b3', 'b3multi', 'xray']);
+
+/**
+ * What the environment asks for. `address` is the OTLP receiver, always on this machine; `announces` whether that is
+ * the extension's, which is told about invocations.
+ * @returns {{address: {host: string, port: number, path: string}, announces: boolean, disabled: Set<string>,
+ *   extracts: string[], injects: string[], limits: object, sampler: Function}}
+ */
+function read(env, report) {
+  const address = readAddress(env);
+  const [extracts, injects] = propagators(env, report);
+  return {
+    address,
+    announces: address.port === receiverPort(env) && address.path === PATH,
+    disabled: new Set(names(env.OTEL_NODE_DISABLED_INSTRUMENTATIONS)),
+    extracts,
+    injects,
+    limits: limits(env, report),
+    sampler: readSampler(env, report),
+  };
+}
+
+function names(value) {
+  if (!value) return [];
+  return value
+    .split(',')
+    .map((name) => name.trim().toLowerCase())
+    .filter(Boolean);
+}
+
+function readSampler(env, report) {
+  const name = (env.OTEL_TRACES_SAMPLER || '').trim().toLowerCase() || sampling.DEFAULT;
+  try {
+    return sampling.sampler(name, (env.OTEL_TRACES_SAMPLER_ARG || '').trim());
+  } catch (error) {
+    report(`${error.message}; every trace is recorded`);
+    return sampling.sampler(sampling.DEFAULT, '');
+  }
+}
+
+function propagators(env, report) {
+  const named = names(env.OTEL_PROPAGATORS);
+  if (named.length === 0) return [PROPAGATORS_READ, PROPAGATORS_WRITTEN];
+  const unknown = named.filter((name) => !PROPAGATORS.has(name) && name !== 'none');
+  if (unknown.length > 0) {
+    report(`OTEL_PROPAGATORS names ${unknown.join(', ')}, which is not one of ${[...PROPAGATORS].sort().join(', ')}`);
+  }
+  const known = named.filter((name) => PROPAGATORS.has(name));
+  return [known, known];
+}
+
+function readAddress(env) {
+  const candidates = [
+    [env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, ''],
+    [env.OTEL_EXPORTER_OTLP_ENDPOINT, PATH],
+  ];
+  for (const [value, suffix] of candidates) {
+    const match = /^http:\/\/([^/:]+):(\d+)(\/.*)?$/.exec((value || '').trim());
+    if (match !== null && LOCAL_NAMES.has(match[1])) {
+      const folder = match[3] || '';
+      const path = suffix ? folder.replace(/\/+$/, '') + suffix : folder || '/';
+      return { host: LOCAL_HOST, port: Number(match[2]), path };
+    }
+  }
+  return { host: LOCAL_HOST, port: receiverPort(env), path: PATH };
+}
+
+function receiverPort(env) {
+  return whole(env.O2_OTLP_PORT) ?? RECEIVER_PORT;
+}
+
+function limits(env, report) {
+  const number = (fallback, ...variables) => {
+    for (const name of variables) {
+      const value = whole(env[name]);
+      if (value !== undefined) return value;
+      if (env[name]) report(`${name} is ${env[name]}, not a number of 0 or more; the default holds`);
+    }
+    return fallback;
+  };
+  const count = number(DEFAULT_COUNT, 'OTEL_ATTRIBUTE_COUNT_LIMIT');
+  return {
+    attributes: number(count, 'OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT'),
+    events: number(DEFAULT_COUNT, 'OTEL_SPAN_EVENT_COUNT_LIMIT'),
+    links: number(DEFAULT_COUNT, 'OTEL_SPAN_LINK_COUNT_LIMIT'),
+    eventAttributes: number(count, 'OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT'),
+    linkAttributes: number(count, 'OTEL_LINK_ATTRIBUTE_COUNT_LIMIT'),
+    valueLength: number(0, 'OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT', 'OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT'),
+  };
+}
+
+function whole(value) {
+  if (!value) return undefined;
+  const text = value.trim();
+  return /^\d+$/.test(text) ? Number(text) : undefined;
+}
+
+module.exports = { read };

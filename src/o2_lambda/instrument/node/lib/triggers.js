@@ -1,0 +1,54 @@
+'use strict';
+
+// What started an invocation: kind and name of its span, attributes, parent and links, from the event.
+//
+// Events are read by their shape, as AWS documents it, and an event may be anything: whoever calls `read` catches what
+// an odd one throws.
+
+const propagation = require('./propagation.js');
+const { KIND } = require('./spans.js');
+
+/** How the invocation's span is to be made. `name` "" stands for the function's own. */
+class Trigger {
+  constructor(trigger, { kind = KIND.SERVER, name = '', attributes = {}, parent = null, links = [] } = {}) {
+    this.kind = kind;
+    this.name = name;
+    this.attributes = { 'faas.trigger': trigger, ...attributes };
+    this.parent = parent;
+    this.links = links;
+    this.isHttp = trigger === 'http';
+  }
+}
+
+/** Recognises API Gateway (REST and HTTP), ALB, function URLs, SQS, SNS, Kinesis, DynamoDB, S3, EventBridge. */
+function read(event, context, propagators) {
+  if (isObject(event)) {
+    const asked = event.requestContext;
+    if (isObject(asked) && ('http' in asked || 'httpMethod' in event)) {
+      return require('./http_events.js').read(event, asked, propagators); // only what this function is called with
+    }
+    const records = event.Records;
+    if ((Array.isArray(records) && isObject(records[0])) || 'detail-type' in event) {
+      const found = require('./message_events.js').read(event, records, propagators);
+      if (found !== null) return found;
+    }
+  }
+  return new Trigger('other', { parent: caller(event, context, propagators) });
+}
+
+/** Another function that invoked this one hands its context over in the client context; others in headers. */
+function caller(event, context, propagators) {
+  const client = context && context.clientContext;
+  const places = [client && (client.custom || client.Custom), isObject(event) ? event.headers : undefined];
+  for (const headers of places) {
+    const found = propagation.extract(propagation.pick(headers), propagators);
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+function isObject(value) {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
+}
+
+module.exports = { Trigger, isObject, read };
