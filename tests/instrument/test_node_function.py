@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +13,7 @@ from tests.instrument.nodes import NodeFunction, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 MISSING = nodes.unavailable()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING or "available")
@@ -40,28 +40,39 @@ FUNCTIONS: dict[str, tuple[dict[str, str], str]] = {
     "extension": ({"index.cjs": "exports.handler = async () => module.parent === undefined"}, ""),
     "module": ({"index.mjs": f"export const handler = async () => {NAMES}"}, ""),
     "module by package": (
-        {"index.js": "export const handler = async () => 't'", "package.json": '{"type": "module"}'}, "",
+        {"index.js": "export const handler = async () => 't'", "package.json": '{"type": "module"}'},
+        "",
     ),
     "compiled": ({"index.js": COMPILED}, ""),
     "bundled": ({"index.js": BUNDLED}, ""),
     "default export": ({"index.mjs": "export default { handler: async () => 'd' }"}, ""),
     "nested": ({"src/fn/app.js": "exports.a = { b: async () => __filename.split('/').pop() }"}, "src/fn/app.a.b"),
     "child": (
-        {"index.mjs": f"import {{ execFileSync }} from 'child_process'; export const handler = async () => {CHILD}"}, "",
+        {"index.mjs": f"import {{ execFileSync }} from 'child_process'; export const handler = async () => {CHILD}"},
+        "",
     ),
     "sync": ({"index.js": "exports.handler = () => 'now'"}, ""),
     "unanswered": ({"index.js": "exports.handler = () => new Promise(() => {})"}, ""),
-    "throws": ({"index.js": "const f = (n) => { if (n) f(n - 1); throw new RangeError('deep') }\n"
-                            "exports.handler = () => f(6)"}, ""),
+    "throws": (
+        {
+            "index.js": "const f = (n) => { if (n) f(n - 1); throw new RangeError('deep') }\n"
+            "exports.handler = () => f(6)"
+        },
+        "",
+    ),
     "anonymous throws": ({"index.js": "exports['handler'] = [async () => { throw new Error('x') }][0]"}, ""),
     "rejects": ({"index.js": "exports.handler = async () => { await null; throw new TypeError('late') }"}, ""),
     "throws text": ({"index.js": "exports.handler = async () => { throw 'text' }"}, ""),
     "throws nothing": ({"index.mjs": "export const handler = async () => { throw undefined }"}, ""),
     "exits": ({"index.js": "exports.handler = async () => { process.exit(3) }"}, ""),
     "stream": ({"index.mjs": f"export const handler = {STREAM % 'stream.end()'}"}, ""),
-    "broken stream": ({"index.js": f"exports.handler = {STREAM % 'stream.end(); throw new Error(String(event.x))'}"}, ""),
+    "broken stream": (
+        {"index.js": f"exports.handler = {STREAM % 'stream.end(); throw new Error(String(event.x))'}"},
+        "",
+    ),
     "callback": (
-        {"index.js": "exports.handler = (e, c, done) => { setTimeout(() => done(null, exports.handler.length), 5) }"}, "",
+        {"index.js": "exports.handler = (e, c, done) => { setTimeout(() => done(null, exports.handler.length), 5) }"},
+        "",
     ),
     "failing callback": ({"index.js": "exports.handler = (event, context, done) => done(new Error('no'))"}, ""),
     "forgotten callback": ({"index.js": "exports.handler = (event, context, done) => {}"}, ""),

@@ -40,7 +40,9 @@ def bundle(folder: Path) -> dict[str, str]:
     sources = {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in folder.rglob("*.js")}
     eager = set(_closure([MAIN, START], sources))
     parts = [f"'{name}'({_PARAMETERS}) {{\n{strip(sources[name])}}},\n" for name in sorted(eager)]
-    shipped = {BUNDLE: f"'use strict';{_LOADER}const sources = {{\n{''.join(parts)}}};\nmodule.exports = load('{MAIN}');\n"}
+    shipped = {
+        BUNDLE: f"'use strict';{_LOADER}const sources = {{\n{''.join(parts)}}};\nmodule.exports = load('{MAIN}');\n"
+    }
     for name in ENTRIES:
         shipped[name] = strip((folder / name).read_text("utf-8")).replace(f"./{MAIN}", f"./{BUNDLE}")
     for name in sorted(sources.keys() - eager - set(ENTRIES)):
