@@ -253,3 +253,28 @@ def test_without_a_command_it_says_so() -> None:
     done = subprocess.run(["sh", str(WRAPPER)], capture_output=True, text=True, check=False, env={}, timeout=30)
     assert done.returncode == 64
     assert "no command given" in done.stderr
+
+
+def test_node_is_told_to_load_our_handler(run: Any, tmp_path: Path) -> None:
+    """The function's own is kept for us; a client that takes the handler as an argument is told the same."""
+    node = Path(run.boot).parents[1] / "node"
+    node.mkdir()
+    (node / "handler.js").touch()
+    task = {"LAMBDA_TASK_ROOT": str(tmp_path), "_HANDLER": "src/app.run.it"}
+    ran = run("index.mjs", "a b", "src/app.run.it", name="node", **task)
+    assert ran.arguments == ["index.mjs", "a b", f"{node}/handler.handler"]
+    assert (ran.variables["O2_TRACED_HANDLER"], ran.errors) == ("src/app.run.it", [])
+    assert ran.variables["OTEL_EXPORTER_OTLP_TIMEOUT"] == "1000"
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "app.mjs").touch()
+    assert run("src/app.run.it", name="node", **task).arguments == [f"{node}/module.handler"]
+
+
+@pytest.mark.parametrize("handler", ["../app.run", "app", ""])
+def test_node_refuses_a_bad_handler_itself(run: Any, handler: str) -> None:
+    """What is no handler's name is the runtime's to refuse: it starts untouched."""
+    node = Path(run.boot).parents[1] / "node"
+    node.mkdir()
+    (node / "handler.js").touch()
+    ran = run("index.mjs", name="node", _HANDLER=handler)
+    assert (ran.arguments, ran.variables, ran.errors) == (["index.mjs"], {}, [])

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 BUNDLE = "tracer.js"
 MAIN = "lib/enter.js"
-START = "lib/start.js"  # which MAIN requires where it can catch what that throws
+# What MAIN requires where it can catch what that throws, and what every start requires by a computed choice.
+STARTED = ("lib/start.js", "lib/patches/http.js", "lib/patches/undici.js")
 ENTRIES = ("handler.js", "module.mjs", "package.json")
 _EAGER = re.compile(r"^(?:const .*|\} )= require\('(\.[^']+)'\);", re.MULTILINE)
 _PARAMETERS = "exports, require, module, __dirname"
@@ -38,7 +39,7 @@ return made.exports;
 def bundle(folder: Path) -> dict[str, str]:
     """The tracer's files as they ship, by their path: `folder` holds the sources."""
     sources = {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in folder.rglob("*.js")}
-    eager = set(_closure([MAIN, START], sources))
+    eager = set(_closure([MAIN, *STARTED], sources))
     parts = [f"'{name}'({_PARAMETERS}) {{\n{strip(sources[name])}}},\n" for name in sorted(eager)]
     shipped = {
         BUNDLE: f"'use strict';{_LOADER}const sources = {{\n{''.join(parts)}}};\nmodule.exports = load('{MAIN}');\n"

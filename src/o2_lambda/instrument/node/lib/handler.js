@@ -47,14 +47,16 @@ class Invocation {
 
 /** Makes a span for each invocation of one handler. */
 class Invocations {
-  constructor(tracer) {
+  constructor(tracer, hooks) {
     this._tracer = tracer;
+    this._hooks = hooks;
     this._cold = true;
     this._open = new Set();
   }
 
   /** The handler with a span around it. */
   wrap(handler) {
+    this._hooks.look();
     const invocations = this;
     const { flow } = this._tracer;
     const streaming = Boolean(handler[STREAMING]);
@@ -93,6 +95,7 @@ class Invocations {
     const tracer = this._tracer;
     try {
       if (tracer.aside) return null;
+      this._hooks.look();
       const trigger = readTrigger(event, context, tracer.settings.extracts);
       const { kind, parent } = trigger;
       const span = tracer.start(trigger.name || context.functionName, { kind, scope: SCOPE, parent });

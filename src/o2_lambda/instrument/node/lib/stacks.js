@@ -6,17 +6,17 @@ const path = require('path');
 
 const ROOT = path.dirname(__dirname) + path.sep;
 const FRAME = '    at ';
+const TRACKED = '.callbackTrampoline (node:internal/async_hooks'; // what following the asynchronous flow adds
 const IMPORT = '    at async '; // with MACHINERY, the frame of an `import()` that waits for a module
 const MACHINERY = '(node:internal/modules/esm/loader:';
 
 /** Removes our frames from the error's stack. Anything may have been thrown. */
 function dropFrames(error) {
   edit(error, (lines) => {
-    if (!lines.some(isOwn)) return lines;
     lines.forEach((line, index) => {
       if (index > 0 && isOwn(line)) lines[index - 1] = relabel(lines[index - 1], line);
     });
-    return lines.filter((line) => !isOwn(line));
+    return lines.filter((line) => !isOwn(line) && !line.includes(TRACKED));
   });
 }
 

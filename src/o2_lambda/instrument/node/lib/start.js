@@ -4,6 +4,7 @@
 
 const { Exporter } = require('./exporter.js');
 const { Invocations } = require('./handler.js');
+const { Hooks } = require('./hooks.js');
 const { Writer, request } = require('./protobuf.js');
 const settings = require('./settings.js');
 const { dropFrames } = require('./stacks.js');
@@ -21,7 +22,7 @@ function start(env) {
     report,
   });
   const tracer = new Tracer(chosen, exporter);
-  const invocations = new Invocations(tracer);
+  const invocations = new Invocations(tracer, new Hooks(tracer, env));
   exporter.prepare();
   // An empty event loop is an answer to older runtimes, which give it at this event: ours comes first.
   process.prependListener('beforeExit', () => invocations.abandon());

@@ -1,0 +1,62 @@
+'use strict';
+
+// Trace context in what is sent through AWS: SQS and SNS message attributes, Lambda's client context, EventBridge.
+//
+// Nothing of the caller's is changed: what gets the context is copied. A message that has no room is sent without.
+
+const { formatXray, inject } = require('../propagation.js');
+
+const ATTRIBUTES_MAX = 10; // of a message, by SQS
+const CLIENT_CONTEXT_CHARS_MAX = 3583; // by Lambda, of the base64 text
+// Call -> system, where it sends, what parts the name from the rest of that, and the parameter with several messages.
+const SENDS = Object.assign(Object.create(null), {
+  'SQS.SendMessage': ['aws_sqs', 'QueueUrl', '/'],
+  'SQS.SendMessageBatch': ['aws_sqs', 'QueueUrl', '/', 'Entries'],
+  'SNS.Publish': ['aws.sns', 'TopicArn', ':'],
+  'SNS.PublishBatch': ['aws.sns', 'TopicArn', ':', 'PublishBatchRequestEntries'],
+});
+
+/** Attributes of a span that sends messages. */
+function describe(span, [system, where, separator, batch], operation, input) {
+  span.set('messaging.system', system);
+  span.set('messaging.operation.type', 'send');
+  span.set('messaging.operation.name', operation);
+  if (typeof input[where] === 'string') span.set('messaging.destination.name', input[where].split(separator).pop());
+  if (batch && Array.isArray(input[batch])) span.set('messaging.batch.message_count', input[batch].length);
+}
+
+/** The parameters with the context in them; the same ones where there is no place for it. */
+function withContext(service, operation, input, context, propagators) {
+  const pairs = [];
+  inject(context, propagators, (name, value) => pairs.push([name, value]));
+  const call = `${service}.${operation}`;
+  if (call in SENDS) {
+    const batch = SENDS[call][3];
+    if (!batch) return withAttributes(input, pairs);
+    return { ...input, [batch]: (input[batch] || []).map((entry) => withAttributes(entry, pairs)) };
+  }
+  if (call === 'Lambda.Invoke') return withClientContext(input, pairs);
+  if (call === 'EventBridge.PutEvents') {
+    const TraceHeader = formatXray(context); // the one place that leaves the event itself alone
+    return { ...input, Entries: input.Entries.map((entry) => ({ TraceHeader, ...entry })) };
+  }
+  return input;
+}
+
+function withAttributes(message, pairs) {
+  const given = message.MessageAttributes || {};
+  const added = pairs.filter(([name]) => !(name in given));
+  if (added.length === 0 || Object.keys(given).length + added.length > ATTRIBUTES_MAX) return message;
+  const attributes = { ...given };
+  for (const [name, value] of added) attributes[name] = { DataType: 'String', StringValue: value };
+  return { ...message, MessageAttributes: attributes };
+}
+
+function withClientContext(input, pairs) {
+  const content = input.ClientContext ? JSON.parse(Buffer.from(input.ClientContext, 'base64').toString()) : {};
+  content.custom = { ...Object.fromEntries(pairs), ...content.custom };
+  const encoded = Buffer.from(JSON.stringify(content)).toString('base64');
+  return encoded.length <= CLIENT_CONTEXT_CHARS_MAX ? { ...input, ClientContext: encoded } : input;
+}
+
+module.exports = { SENDS, describe, withContext };

@@ -1,0 +1,103 @@
+'use strict';
+
+// The AWS SDK, version 3: a span for each call of an AWS API, and its context with what it sends.
+
+const { KIND } = require('../spans.js');
+const messages = require('./aws_messages.js');
+
+const SCOPE = 'o2_lambda.aws_sdk';
+// Parameters that say what a call was about, and the attributes for them.
+const SUBJECTS = [
+  ['S3', 'Bucket', 'aws.s3.bucket'],
+  ['S3', 'Key', 'aws.s3.key'],
+  ['SQS', 'QueueUrl', 'aws.sqs.queue.url'],
+  ['SNS', 'TopicArn', 'aws.sns.topic.arn'],
+  ['Kinesis', 'StreamName', 'aws.kinesis.stream_name'],
+];
+
+/** Replaces `Client.prototype.send`, which every call of every client passes; `exported` is the module that has it. */
+function patch(exported, tracer) {
+  const { prototype } = exported.Client;
+  const plain = prototype.send;
+  prototype.send = function (command, ...rest) {
+    const span = begin(this, command, tracer);
+    if (span === null) return plain.call(this, command, ...rest);
+    const call = () => plain.call(this, command, ...rest);
+    const at = rest.findIndex((value) => typeof value === 'function');
+    if (at >= 0) {
+      const answer = rest[at];
+      rest[at] = (error, output) => {
+        finish(span, error, output, tracer);
+        answer(error, output);
+      };
+      return tracer.within(span, call);
+    }
+    return tracer.within(span, call).then(
+      (output) => {
+        finish(span, undefined, output, tracer);
+        return output;
+      },
+      (error) => {
+        finish(span, error, undefined, tracer);
+        throw error;
+      },
+    );
+  };
+}
+
+/** The span, or null. What is sent gets its context: a copy of the caller's parameters. */
+function begin(client, command, tracer) {
+  let span = null;
+  try {
+    const service = String(client.config.serviceId);
+    const operation = command.constructor.name.replace(/Command$/, '');
+    const send = messages.SENDS[`${service}.${operation}`];
+    span = tracer.startClient(`${service}.${operation}`, SCOPE, send ? KIND.PRODUCER : KIND.CLIENT);
+    if (span === null) return null;
+    describe(span, service, operation, command.input || {});
+    if (send) messages.describe(span, send, operation, command.input);
+    describeRegion(span, client);
+    command.input = messages.withContext(service, operation, command.input, span.context, tracer.settings.injects);
+  } catch {
+    // The call goes on, with what is known of it.
+  }
+  return span;
+}
+
+function describe(span, service, operation, input) {
+  span.set('rpc.system', 'aws-api');
+  span.set('rpc.service', service);
+  span.set('rpc.method', operation);
+  for (const [owner, parameter, attribute] of SUBJECTS) {
+    if (owner === service && typeof input[parameter] === 'string') span.set(attribute, input[parameter]);
+  }
+  if (service === 'DynamoDB') {
+    span.set('db.system.name', 'aws.dynamodb');
+    span.set('db.operation.name', operation);
+    if (typeof input.TableName === 'string') span.set('aws.dynamodb.table_names', [input.TableName]);
+  }
+}
+
+/** The client knows its region, or finds it out; it is there before the answer. */
+function describeRegion(span, client) {
+  const { region } = client.config;
+  if (typeof region === 'string') span.set('cloud.region', region);
+  else if (typeof region === 'function') {
+    Promise.resolve(region()).then(
+      (name) => span.set('cloud.region', name),
+      () => {},
+    );
+  }
+}
+
+function finish(span, error, output, tracer) {
+  const { $metadata: details = {} } = error || output || {};
+  span.set('http.response.status_code', details.httpStatusCode);
+  span.set('aws.request_id', details.requestId);
+  span.set('aws.extended_request_id', details.extendedRequestId);
+  if (details.attempts > 1) span.set('http.request.resend_count', details.attempts - 1);
+  if (error) span.set('aws.error.code', error.name);
+  tracer.end(span, error || undefined);
+}
+
+module.exports = { patch };

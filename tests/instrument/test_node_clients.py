@@ -1,0 +1,165 @@
+"""Calls that Node.js functions make: a span below the invocation's each, its context with what is sent."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.instrument import nodes
+from tests.instrument.conftest import Target
+from tests.instrument.nodes import NodeFunction
+from tests.instrument.test_node_function import receiver, without_ids, wrapper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.instrument.nodes import Receiver, Span
+
+__all__ = ["receiver", "wrapper"]  # fixtures
+
+MISSING = nodes.unavailable()
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING or "available")
+CLIENT, PRODUCER = 3, 4
+CLOSED_PORT = nodes.closed_port()
+
+CALLS = """
+const http = require('http');
+const { setTimeout: sleep } = require('timers/promises');
+const ask = (url, options = {}) => new Promise((resolve, reject) => {
+  http.get(url, options, (answer) => { answer.resume(); answer.on('end', () => resolve(answer.statusCode)); })
+    .on('error', reject);
+});
+const aws = (name, command, url, input) => {
+  const sdk = require(`@aws-sdk/client-${name}`);
+  const client = new sdk[Object.keys(sdk).find((key) => /^(SQS|SNS|Lambda|EventBridge)Client$/.test(key))]({
+    endpoint: url, region: 'us-east-1', maxAttempts: 1, credentials: { accessKeyId: 'a', secretAccessKey: 'b' },
+  });
+  return client.send(new sdk[command](input));
+};
+require('@aws-sdk/client-sqs');
+const ACTIONS = {
+  http: ({ url }) => ask(`${url}/path?sig=secret`, { headers: { 'X-Own': 'kept' } }),
+  array: ({ url }) => ask(`${url}/path?sig=secret`, { headers: ['Host', new URL(url).host, 'X-Own', 'kept'] }),
+  post: ({ url }) => new Promise((resolve, reject) => {
+    const request = http.request(`${url}/path?sig=secret`, { method: 'POST', headers: { 'X-Own': 'kept' } }, resolve);
+    request.on('error', reject); request.write('a'); setTimeout(() => request.end('b'), 5);
+  }).then((answer) => { answer.resume(); return answer.statusCode; }),
+  fetch: async ({ url }) => (await fetch(`${url}/path?sig=secret`, { headers: { 'X-Own': 'kept' } })).status,
+  undici: async ({ url }) => {
+    const answer = await require('undici').request(`${url}/path?sig=secret`, { headers: { 'X-Own': 'kept' } });
+    await answer.body.dump(); return answer.statusCode;
+  },
+  later: async ({ url }) => {
+    await sleep(5);
+    await new Promise((resolve) => setImmediate(resolve));
+    return ask(`${url}/path?sig=secret`, { headers: { 'X-Own': 'kept' } });
+  },
+  unread: ({ url }) => new Promise((resolve) => { http.get(url).on('close', () => resolve('closed')); }),
+  missing: ({ url }) => ask(`${url}/missing`),
+  refused: ({ closed }) => ask(`http://127.0.0.1:${closed}/`),
+  refused_fetch: ({ closed }) => fetch(`http://127.0.0.1:${closed}/`),
+  aws: async ({ url }) => {
+    const own = { DataType: 'String', StringValue: 'kept' };
+    const message = { QueueUrl: `${url}/1/orders`, MessageBody: 'm', MessageAttributes: { own } };
+    await aws('sqs', 'SendMessageCommand', url, message).catch(() => 'no answer of SQS');
+    await aws('eventbridge', 'PutEventsCommand', url, { Entries: [{ Source: 's', DetailType: 'd', Detail: '{}' }] });
+    await aws('lambda', 'InvokeCommand', url, { FunctionName: 'other', Payload: '{}' });
+    return Object.keys(message.MessageAttributes);
+  },
+  aws_error: ({ url }) => aws('sqs', 'SendMessageCommand', `${url}/missing`, { QueueUrl: url, MessageBody: 'm' }),
+};
+exports.handler = (event) => ACTIONS[event.do](event);
+"""
+
+
+@pytest.fixture
+def target() -> Iterator[Target]:
+    server = Target()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path, wrapper: Path, receiver: Receiver, target: Target) -> Any:
+    """Runs one action, traced; returns the answer and the spans, of which there are so many."""
+
+    def run(action: str, count: int, **options: Any) -> tuple[bytes, list[Span]]:
+        with NodeFunction(tmp_path, {"index.js": CALLS}, wrapper=wrapper, port=receiver.port, **options) as function:
+            event = {"do": action, "url": target.url, "closed": CLOSED_PORT}
+            return function.invoke(event), receiver.spans(count)
+
+    return run
+
+
+@pytest.mark.parametrize("action", ["http", "array", "post", "fetch", "undici", "later"])
+def test_outgoing_calls_are_children_and_carry_the_context(run: Any, target: Target, action: str) -> None:
+    """One span a request, below the invocation's, known to the server that was called."""
+    answer, (root, call) = run(action, 2)
+    assert answer == b"200"
+    ((path, headers, _body),) = target.requests
+    assert headers["traceparent"] == f"00-{root.trace_id}-{call.span_id}-01"
+    assert (path, headers["x-own"]) == ("/path?sig=secret", "kept")
+    method = "POST" if action == "post" else "GET"
+    assert (call.parent_id, call.kind, call.name) == (root.span_id, CLIENT, method)
+    assert call.attributes == {
+        "http.request.method": method, "url.full": f"{target.url}/path?sig=REDACTED", "server.address": "127.0.0.1",
+        "server.port": int(target.url.rpartition(":")[2]), "http.response.status_code": 200,
+    }  # fmt: skip
+    assert call.status == (0, "")
+
+
+def test_an_answer_that_nobody_reads_is_thrown_away(run: Any) -> None:
+    """As Node.js does it for a request without a listener for its answer."""
+    answer, (_root, call) = run("unread", 2)
+    assert (answer, call.attributes["http.response.status_code"]) == (b'"closed"', 200)
+
+
+def test_an_http_error_is_an_error(run: Any) -> None:
+    """The call has failed, the invocation has not."""
+    answer, (root, call) = run("missing", 2)
+    assert (answer, root.status, call.status, call.attributes["error.type"]) == (b"404", (0, ""), (2, ""), "404")
+
+
+@pytest.mark.parametrize("action", ["refused", "refused_fetch", "aws_error"])
+def test_a_failing_call_is_reported_and_looks_the_same(run: Any, tmp_path: Path, target: Target, action: str) -> None:
+    """The error passes through the patches without a trace of them."""
+    with NodeFunction(tmp_path, {"index.js": CALLS}, wrapper=None) as function:
+        plain = without_ids(function.invoke({"do": action, "url": target.url, "closed": CLOSED_PORT}))
+    answer, (root, call) = run(action, 2)
+    assert without_ids(answer) == plain
+    assert (root.status[0], call.status[0], call.parent_id) == (2, 2, root.span_id)
+
+
+def test_aws_calls_hand_the_context_on(run: Any, target: Target) -> None:
+    """SQS in a message attribute, EventBridge in its trace header, Lambda in the client context; one span each."""
+    answer, (root, sqs, events, invoke) = run("aws", 4)
+    assert answer == b'["own"]'  # the caller's own parameters are not touched
+    assert [span.name for span in (sqs, events, invoke)] == [
+        "SQS.SendMessage",
+        "EventBridge.PutEvents",
+        "Lambda.Invoke",
+    ]
+    assert {span.parent_id for span in (sqs, events, invoke)} == {root.span_id}
+    assert (sqs.kind, events.kind) == (PRODUCER, CLIENT)
+    expected = {"messaging.system": "aws_sqs", "messaging.destination.name": "orders", "cloud.region": "us-east-1"}
+    assert {name: sqs.attributes[name] for name in expected} == expected
+    parents = [f"00-{root.trace_id}-{span.span_id}-01" for span in (sqs, events, invoke)]
+    (_, _, sent), (_, _, put), (_, headers, _) = target.requests
+    attributes = json.loads(sent)["MessageAttributes"]
+    assert (attributes["traceparent"]["StringValue"], attributes["own"]["StringValue"]) == (parents[0], "kept")
+    trace_id = root.trace_id
+    trace = f"Root=1-{trace_id[:8]}-{trace_id[8:]};Parent={events.span_id};Sampled=1"
+    assert json.loads(put)["Entries"][0]["TraceHeader"] == trace
+    context = json.loads(base64.b64decode(headers["x-amz-client-context"]))
+    assert context["custom"]["traceparent"] == parents[2]
+
+
+def test_disabled_instrumentations_stay_out(run: Any, target: Target) -> None:
+    """By the names that OpenTelemetry's own instrumentations have."""
+    _, spans = run("http", 1, OTEL_NODE_DISABLED_INSTRUMENTATIONS="http, undici")
+    assert len(spans) == 1
+    assert "traceparent" not in target.requests[0][1]
