@@ -161,6 +161,7 @@ def write_snapshot(
 
 
 def _order() -> str:
-    """The part of a linker script that puts the functions first that are used first."""
+    """The part of a linker script that puts first what is used first: libc's assembler, then functions in order."""
     rows = "".join(f"        *(.text.{name})\n" for name in HOT_FUNCTIONS.read_text().split())
-    return f"SECTIONS {{\n    .hot : {{\n{rows}    }}\n}} INSERT BEFORE .text;\n"
+    first = "        *crt1.o(.text)\n        *libc.a:*(.text)\n"
+    return f"SECTIONS {{\n    .hot : {{\n{first}{rows}    }}\n}} INSERT AFTER .eh_frame;\n"

@@ -68,7 +68,7 @@ static bool find_outside(struct search *search)
         char readable;
         if (search->mappings == MAPPINGS_MAX || sscanf(line, "%lx-%lx %c", &from, &to, &readable) != 3)
             return false;
-        if (from >= (uintptr_t)arena + arena_used && readable == 'r') {
+        if (from >= (uintptr_t)image_end && readable == 'r') {
             search->outside[search->mappings].begin = from;
             search->outside[search->mappings++].end = to;
         }

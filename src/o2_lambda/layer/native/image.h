@@ -9,13 +9,14 @@
 
 
 /* Set by the linker script. The libraries' state is never written into an image: it is as the linker made it. */
-extern unsigned char libraries_begin[], untouched_end[], libraries_end[];
+extern unsigned char libraries_begin[], untouched_end[], libraries_end[], image_end[];
 
 /* This executable's file, and where its writable memory lies. */
 struct image {
     unsigned char *file; /* a private copy in memory, from which the image is written */
     size_t bytes;
     Elf64_Phdr *writable;
+    Elf64_Phdr *cold; /* behind it: the functions that a start does not need */
 };
 
 bool image_open(struct image *image, const char *path);
