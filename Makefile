@@ -80,6 +80,10 @@ hostile: $(INSTALLED) ## Open and drop 100,000 connections beside an invocation
 chaos: $(INSTALLED) ## Play random schedules of faults (ARGS="--seconds 600" or "--seed N")
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+.PHONY: reliability
+reliability: $(INSTALLED) ## Write docs/reliability.md (ARGS="--vs NAME=PATH": beside another executable)
+	$(BIN)/python -m tests.chaos.reliability $(ARGS)
+
 .PHONY: settings
 settings: $(INSTALLED) ## Write the table of settings into README.md
 	$(BIN)/python scripts/write_settings.py

@@ -21,6 +21,13 @@ def steps(*, upstream: Trouble | None = None, heals: bool = False, **changes: An
     return (Step(calm), struck, Step(calm), Step(calm, HEALTHY if heals else None))
 
 
+def weather(trouble: Trouble | None, invocations: int = 20, **settings: str) -> Schedule:
+    """Short invocations under one weather: what each is prolonged by."""
+    event = {"lines": 10, "width": 100, "sleep_ms": 5}
+    first = Step(event, trouble)
+    return Schedule("weather", (first, *(Step(event) for _ in range(invocations - 1))), settings, timeout_ms=300_000)
+
+
 def _upstream() -> Iterator[tuple[str, tuple[Step, ...], dict[str, Any]]]:
     yield "nothing goes wrong", steps(), {}
     yield "two requests get 503", steps(upstream=Trouble("503", {"status": 503}, count=2)), {}
@@ -85,6 +92,16 @@ def _places() -> Iterator[tuple[str, tuple[Step, ...], dict[str, Any]]]:
         Step({"lines": 50}),
     ), own  # fmt: skip
 
+
+# What an invocation is prolonged by; the strategy is the one that waits.
+WEATHERS = {
+    "healthy": weather(None, O2_FLUSH_STRATEGY="end"),
+    "answers in 50 ms": weather(Trouble("", {"latency_ms": 50}), O2_FLUSH_STRATEGY="end"),
+    "answers in 500 ms": weather(Trouble("", {"latency_ms": 500}), O2_FLUSH_STRATEGY="end"),
+    "answers in 5 s": weather(Trouble("", {"latency_ms": 5000}), 8, O2_FLUSH_STRATEGY="end"),
+    "every request fails (503)": weather(Trouble("", {"status": 503}), 8, O2_FLUSH_STRATEGY="end"),
+    "down (refused)": weather(DOWN, 8, O2_FLUSH_STRATEGY="end"),
+}
 
 SCENARIOS = {
     name: Schedule(name, played, QUICK, **options)
