@@ -10,7 +10,7 @@ PLANTS: dict[str, tuple[str, str]] = {
 from o2_lambda.extension.sender import Sender
 _failed = Sender._failed
 def failed(self, *arguments, **options):
-    self._buffer.remove(self._buffer.next_batch(urgent_first=False))
+    self.queue.remove(self.queue.next_batch(urgent_first=False))
     _failed(self, *arguments, **options)
 Sender._failed = failed
 """,
@@ -19,16 +19,15 @@ Sender._failed = failed
         "connections reset in the request",
         """
 from o2_lambda.extension.sender import Sender
-from o2_lambda.extension.core.buffer import Buffer
-_consider, _remove = Sender.consider, Buffer.remove
+_consider = Sender.consider
 def consider(self, actions, now, **options):
+    before = self.queue.in_flight
     _consider(self, actions, now, **options)
-    if actions.send is not None:
-        self._buffer.remove(actions.send.batch)
-def remove(self, batch):
-    if batch in self._sealed:
-        _remove(self, batch)
-Sender.consider, Buffer.remove = consider, remove
+    popped = self.queue.in_flight
+    if popped is not None and popped is not before:
+        self.queue.remove(popped)
+        self.queue.remove = lambda batch: None if batch is popped else type(self.queue).remove(self.queue, batch)
+Sender.consider = consider
 """,
     ),
     "telemetry sent twice is taken twice": (
