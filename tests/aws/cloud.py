@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 Answer = tuple[int, dict[str, Any]]
 _CONFIGURATION = re.compile(r"/2015-03-31/functions/([^/]+)/configuration")
+_DENIED = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"
+_SIMULATED = (
+    "<SimulatePrincipalPolicyResponse><SimulatePrincipalPolicyResult><EvaluationResults><member>"
+    "<EvalActionName>x</EvalActionName><EvalDecision>{}</EvalDecision></member></EvaluationResults>"
+    "</SimulatePrincipalPolicyResult></SimulatePrincipalPolicyResponse>"
+)
 _LISTS = {"Functions": "NextMarker", "LayerVersions": "NextMarker"}
 
 
@@ -59,6 +65,8 @@ class Cloud:
     patches: dict[str, dict[str, Any]] = field(default_factory=dict)
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
+    decisions: list[str] = field(default_factory=list)  # of IAM's simulator; the last one for ever, none: it is refused
+    simulated: list[dict[str, list[str]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -89,6 +97,8 @@ class Cloud:
             if service == "lambda":
                 self.requests.append(request)
             answer = self._refuse(request, service)
+            if service == "iam" and b"Action=SimulatePrincipalPolicy" in raw:
+                return self._simulate(raw, start_response)
             if answer is None and service == "tagging":
                 self.requests.append(Request(region, "GET", "/tagging", body))
                 answer = self._tagged(request)
@@ -149,6 +159,16 @@ class Cloud:
                 document["LastUpdateStatus"], document["LastUpdateStatusReason"] = self.settles_as[key]
             document.update(self.patches.get(key, {}))
         return json.dumps(document).encode() if document else payload
+
+    def _simulate(self, raw: bytes, start_response: Any) -> list[bytes]:
+        """IAM's policy simulator, which moto lacks."""
+        self.simulated.append(parse_qs(raw.decode()))
+        status, payload = "403 .", _DENIED
+        if self.decisions:
+            decision = self.decisions.pop(0) if len(self.decisions) > 1 else self.decisions[0]
+            status, payload = "200 .", _SIMULATED.format(decision)
+        start_response(status, [("Content-Type", "text/xml"), ("Content-Length", str(len(payload)))])
+        return [payload.encode()]
 
     def _tagged(self, request: Request) -> Answer:
         wanted = {each["Key"]: each.get("Values") for each in request.body.get("TagFilters", ())}

@@ -48,7 +48,7 @@ class Outcome:
 class Settings:
     """What every function shall get."""
 
-    variables: Mapping[str, str]
+    variables: Mapping[str, str | None]
     tracing: bool = False
     force: bool = False
 

@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
     from o2_lambda.aws.names import LayerArn
 
-_SECRET_WORDS = re.compile(r"AUTH|CREDENTIAL|HEADERS|KEY|PASS|PROXY|SECRET|TOKEN", re.IGNORECASE)
+_SECRET_WORDS = re.compile(r"ADDITIONAL_ENDPOINTS|AUTH|CREDENTIAL|HEADERS|KEY|PASS|PROXY|SECRET|TOKEN", re.IGNORECASE)
+SECRET_VARIABLE = "O2_AUTHORIZATION_SECRET"  # noqa: S105 - the name of a variable
+_NO_SECRETS = (SECRET_VARIABLE, "O2_SECRET_FAILURE")  # where it lies, and what to do without
 
 
 def is_secret(name: str) -> bool:
     """Whether the variable of this name may hold a secret: its value is then never shown."""
     if name == RECORD_VARIABLE:
         return True  # it keeps values that were replaced
-    return _SECRET_WORDS.search(name) is not None
+    return name not in _NO_SECRETS and _SECRET_WORDS.search(name) is not None
 
 
 def shown(name: str, value: str) -> str:
@@ -47,6 +49,7 @@ class Function:
     state: str
     update_status: str
     update_reason: str
+    role: str = ""
 
     @property
     def layer_arns(self) -> tuple[str, ...]:
@@ -68,9 +71,9 @@ class Function:
         return secret_values(self.variables)
 
 
-def secret_values(variables: Mapping[str, str]) -> list[str]:
+def secret_values(variables: Mapping[str, str | None]) -> list[str]:
     """The values of the variables that may hold secrets."""
-    return [value for name, value in variables.items() if is_secret(name)]
+    return [value for name, value in variables.items() if value is not None and is_secret(name)]
 
 
 def read_function(answer: Mapping[str, Any]) -> Function:
@@ -91,6 +94,7 @@ def read_function(answer: Mapping[str, Any]) -> Function:
         state=answer.get("State", ""),
         update_status=answer.get("LastUpdateStatus", ""),
         update_reason=answer.get("LastUpdateStatusReason", ""),
+        role=answer.get("Role", ""),
     )
 
 

@@ -16,11 +16,14 @@ OWN_PREFIX = "O2_"
 
 @dataclass(frozen=True)
 class Wish:
-    """What a function shall get. `layer`: a version's ARN for its architecture; `unzipped_bytes`: 0 if unknown."""
+    """What a function shall get. `layer`: a version's ARN for its architecture; `unzipped_bytes`: 0 if unknown.
+
+    A variable that is None shall not be there.
+    """
 
     layer: str
     unzipped_bytes: int = 0
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str | None] = field(default_factory=dict)
     tracing: bool = False
     force: bool = False
 
@@ -128,7 +131,7 @@ def _undo_layer(function: Function, record: Record) -> tuple[str, ...]:
 
 
 def _put_variables(
-    current: dict[str, str], wanted: dict[str, str], record: Record, *, force: bool
+    current: dict[str, str], wanted: dict[str, str | None], record: Record, *, force: bool
 ) -> tuple[dict[str, str], Record]:
     variables, remembered = dict(current), dict(record.variables)
     for name, value in wanted.items():
@@ -144,7 +147,10 @@ def _put_variables(
             )
         if foreign or name not in remembered:
             remembered[name] = before
-        variables[name] = value
+        if value is None:
+            del variables[name]
+        else:
+            variables[name] = value
     return variables, replace(record, variables=remembered)
 
 

@@ -9,10 +9,11 @@ import click
 
 from o2_lambda.aws.attaching import Catalogue, Selection, Settings, attach_decider, run, select
 from o2_lambda.aws.model import secret_values
+from o2_lambda.aws.permission import tell_permissions
 from o2_lambda.aws.plan import plan_detach, plan_purge
 from o2_lambda.cli.aws_options import FAILED, account_options, patience, read_pairs, selection_options
 from o2_lambda.cli.aws_report import print_functions
-from o2_lambda.cli.aws_settings import check_variables, read_settings
+from o2_lambda.cli.aws_settings import check_variables, permission_to_read, read_settings
 
 if TYPE_CHECKING:
     from o2_lambda.aws.session import Account
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     metavar="VALUE",
     help="Sets O2_AUTHORIZATION_HEADER, `Basic <base64>`; - reads it from standard input, out of the shell's history.",
 )
+@click.option(
+    "--secret",
+    metavar="NAME",
+    help="Sets O2_AUTHORIZATION_SECRET instead: a secret's name or ARN, or ssm:/NAME; says if it may be read.",
+)
 @click.option("--set", "pairs", multiple=True, metavar="NAME=VALUE", help="Any other setting; repeatable.")
 @click.option("--tracing", is_flag=True, help="Turn on auto-instrumentation by the exec wrapper.")
 @click.option(
@@ -36,20 +42,23 @@ if TYPE_CHECKING:
 @account_options
 def attach(  # noqa: PLR0913 - one parameter per option
     *, account: Account, regions: list[str], functions: tuple[str, ...], tags: tuple[str, ...], everything: bool,
-    organization: str | None, endpoint: str | None, authorization: str | None, pairs: tuple[str, ...],
-    tracing: bool, layer_arns: tuple[str, ...], force: bool, dry_run: bool, wait_s: float, as_json: bool,
+    organization: str | None, endpoint: str | None, authorization: str | None, secret: str | None,
+    pairs: tuple[str, ...], tracing: bool, layer_arns: tuple[str, ...], force: bool,
+    dry_run: bool, wait_s: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Add the layer to each FUNCTION (a name or an ARN), or upgrade it, and merge the settings into its variables.
 
     No other layer or variable is dropped or changed. Settings that a function has already need not be given again.
     The exit status is 1 when a function failed; the others are done all the same.
     """
-    variables = read_settings(organization=organization, endpoint=endpoint, authorization=authorization, pairs=pairs)
+    variables = read_settings(
+        organization=organization, endpoint=endpoint, authorization=authorization, secret=secret, pairs=pairs
+    )
     settings = Settings(variables, tracing=tracing, force=force)
     chosen, failures = select(account, regions, _selection(functions, tags, everything=everything))
     decide = attach_decider(Catalogue(account, layer_arns), settings, check_variables)
     outcomes = run(account, chosen, decide, patience(wait_s), dry_run=dry_run, secrets=secret_values(variables))
-    outcomes = [*failures, *outcomes]
+    outcomes = [*failures, *tell_permissions(account, outcomes, permission_to_read)]
     print_functions(outcomes, as_json=as_json)
     sys.exit(FAILED if any(outcome.status == "failed" for outcome in outcomes) else 0)
 

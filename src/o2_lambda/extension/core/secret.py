@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 AGE_MS_MAX = 3_600_000  # then it is fetched anew; what is held goes on being used meanwhile
 REFRESH_PAUSE_MS = 60_000  # between two fetches that were caused by a refusal, or after one by age that failed
 TIMEOUT_MS = 5000  # of one request to AWS
-_ACTIONS = {
+ACTIONS = {  # service -> X-Amz-Target, IAM action
     SECRETS_MANAGER: ("secretsmanager.GetSecretValue", "secretsmanager:GetSecretValue"),
     SSM: ("AmazonSSM.GetParameter", "ssm:GetParameter"),
 }
@@ -123,7 +123,7 @@ class Secret:
         name = quote(self.reference.name)
         text = f'{{"SecretId":{name}}}' if service == SECRETS_MANAGER else f'{{"Name":{name},"WithDecryption":true}}'
         body, url = text.encode(), access.endpoint(service, region)
-        headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", _ACTIONS[service][0])]
+        headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", ACTIONS[service][0])]
         signed = sign(url, headers, body, self._keys, region=region, service=service, wall_ms=wall_ms)
         # One question an hour: the connection is not worth its memory.
         return Request(None, url, [*signed, ("connection", "close")], TIMEOUT_MS, body=body, route=AWS)
@@ -180,7 +180,7 @@ class Secret:
             message = get(answer, "message") or get(answer, "Message")
             text += f": {message:.{MESSAGE_LENGTH_MAX}}" if isinstance(message, str) else ""
         if code in _DENIED:
-            text += f"; allow the function's role {_ACTIONS[self.reference.service][1]} (and kms:Decrypt for its key)"
+            text += f"; allow the function's role {ACTIONS[self.reference.service][1]} (and kms:Decrypt for its key)"
         passing = status >= 500 or status == 429 or code in _PASSING  # noqa: PLR2004 - server errors, too many requests
         return Fault(text, lasting=not passing)
 
