@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
@@ -59,6 +60,7 @@ def test_trace_context_comes_first() -> None:
     assert told(headers, ("xray",)) is None
 
 
+@settings_of_hypothesis(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(st.dictionaries(st.sampled_from(sorted(propagation.HEADERS)), st.text() | st.integers() | st.lists(st.text())))
 def test_no_header_breaks_the_reader(headers: dict[str, str]) -> None:
     """Whatever is in the headers: a context or None."""

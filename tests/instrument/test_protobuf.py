@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given
+from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
@@ -105,8 +106,6 @@ class Rude:
     def __str__(self) -> str:
         raise RuntimeError("no text for you")
 
-    __repr__ = __str__
-
 
 def test_what_otlp_has_no_type_for_becomes_text() -> None:
     """No attribute costs the span it is on."""
@@ -122,6 +121,38 @@ def test_what_otlp_has_no_type_for_becomes_text() -> None:
     assert "[...]" in str(read_value(endless))
     assert math.isnan(read_value(math.nan))
     assert read_value("\ud800x") == "?x"
+
+
+ANY_TEXT = st.text(st.characters())  # lone surrogates, too, which UTF-8 does not have
+ODD: list[Any] = [None, Rude(), Colour.RED, object, math.nan, -math.inf, bytearray(b"x"), (), [], {}, "", b""]
+HOSTILE = st.recursive(
+    st.one_of(
+        *(SCALARS, ANY_TEXT, st.integers(), st.floats(), st.complex_numbers(), st.decimals()),
+        *(st.sets(st.integers(), max_size=2), st.sampled_from(ODD)),
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT | st.integers() | st.none(), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings_of_hypothesis(suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(ANY_TEXT | st.integers() | st.none(), HOSTILE), max_size=5), st.integers(0, 5))
+@example([("k", protobuf.INT64_MIN), ("", protobuf.INT64_MAX + 1), ("\udfff", "")], 0)
+def test_no_attribute_costs_the_span(pairs: list[tuple[Any, Any]], length: int) -> None:
+    """Whatever keys and values are: the span decodes, every key is there, and nothing else is lost."""
+    limits = Limits(value_length=length)
+    item = new_span(SpanContext(b"t" * 16, b"s" * 8, 1), limits=limits)
+    for key, value in pairs:
+        item.set(key, value)
+    item.add_event("seen", item.attributes, 7)
+    item.end(9)
+    back = trace_pb2.Span.FromString(protobuf.span(item))
+    keys = [utf8(key if isinstance(key, str) else str(key)) for key in item.attributes]
+    assert [pair.key for pair in back.attributes] == keys
+    assert [pair.key for pair in back.events[0].attributes] == keys
+    assert (back.name, back.end_time_unix_nano, back.flags) == ("work", 9, 0x101)
 
 
 @given(st.text(), st.integers(1, 10))
