@@ -8,7 +8,8 @@ const ROOT = path.dirname(__dirname) + path.sep;
 const FRAME = '    at ';
 const TRACKED = '.callbackTrampoline (node:internal/async_hooks'; // what following the asynchronous flow adds
 const IMPORT = '    at async '; // with MACHINERY, the frame of an `import()` that waits for a module
-const MACHINERY = '(node:internal/modules/esm/loader:';
+const MACHINERY = 'node:internal/modules/esm/loader:';
+const UNAWAITED = ' importModuleDynamicallyWrapper ('; // Node.js 18 has it below an `import()` of CommonJS
 
 /** Removes our frames from the error's stack. Anything may have been thrown. */
 function dropFrames(error) {
@@ -25,7 +26,8 @@ function dropFrames(error) {
  * those with which we have loaded it.
  */
 function graft(error, runtimeFrames, limit) {
-  edit(error, (lines) => {
+  edit(error, (given) => {
+    const lines = given.filter((line) => !line.includes(UNAWAITED));
     const own = lines.findIndex(isOwn);
     const head = lines.findIndex((line) => line.startsWith(FRAME));
     const last = lines[lines.length - 1];
@@ -38,7 +40,7 @@ function graft(error, runtimeFrames, limit) {
 function runtimeFrames(stack) {
   const lines = stack.split('\n');
   let at = lines.reduce((found, line, index) => (isOwn(line) ? index : found), 0) + 1;
-  while (at < lines.length && lines[at].includes('(node:')) at += 1;
+  while (at < lines.length && /[ (]node:/.test(lines[at])) at += 1;
   return lines.slice(at);
 }
 
