@@ -70,6 +70,7 @@ class Scene:
             "O2_AUTHORIZATION_HEADER": self.backend.authorization_header,
             "O2_ENDPOINT": self.backend.url,
             "O2_OTLP_PORT": str(self.otlp_port),
+            "O2_ENHANCED_METRICS": "false",
         }
 
     @property

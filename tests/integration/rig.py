@@ -90,6 +90,7 @@ class Rig:
             "O2_ORGANIZATION_ID": "default",
             "O2_AUTHORIZATION_HEADER": CREDENTIALS,
             "O2_OTLP_PORT": "0",
+            "O2_ENHANCED_METRICS": "false",
         }
         merged = {name: value for name, value in {**defaults, **settings}.items() if value is not None}
         self.environment = merged

@@ -56,6 +56,7 @@ class Stage:
             "O2_ORGANIZATION_ID": self.backend.config.organization,
             "O2_AUTHORIZATION_HEADER": self.backend.authorization_header,
             "O2_OTLP_PORT": "0",
+            "O2_ENHANCED_METRICS": "false",
         }
         return {name: value for name, value in {**defaults, **settings}.items() if value is not None}
 

@@ -719,3 +719,27 @@ def test_a_clock_that_jumps_is_survived(stage: Stage) -> None:
         function.shutdown()
         assert_ended_well(function)
         assert_nothing_lost(function, stage.backend)
+
+
+def test_every_invocation_has_its_metrics(stage: Stage) -> None:
+    """From Lambda's reports, as OTLP metrics, at the end at the latest; on by default, with the aliases on request."""
+    settings = {"O2_ENHANCED_METRICS": None, "O2_EMIT_BASE_ALIASES": "true", "O2_ENV": "prod"}
+    with stage.function(settings=settings) as function:
+        results = [function.invoke(), function.invoke(payload(**{"raise": True})), function.invoke()]
+        function.shutdown()
+        assert_ended_well(function)
+        books = ledger(function)["metrics"]
+    assert books["received"] == books["delivered"] > 0
+    durations = metric(stage, "aws_lambda_enhanced_duration")
+    assert [round(row["value"]) for row in durations] == [round(result.duration_ms) for result in results]
+    assert {row["faas_name"] for row in durations} == {"my-function"}
+    assert {row["deployment_environment"] for row in durations} == {"prod"}
+    assert not any(result.request_id in str(row) for row in durations for result in results)
+    for name, count in (("invocations", 3), ("errors", 1), ("timeouts", 0), ("cold_starts", 1)):
+        assert sum(row["value"] for row in metric(stage, f"aws_lambda_enhanced_{name}")) == count
+    assert sum(row["value"] for row in metric(stage, "aws_lambda_invocations")) == 3
+
+
+def metric(stage: Stage, name: str) -> list[dict[str, Any]]:
+    """The stored points of a metric, oldest first."""
+    return stage.backend.rows("metrics", name)

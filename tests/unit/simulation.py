@@ -26,6 +26,7 @@ ENVIRON = {
     "O2_AUTHORIZATION_HEADER": "Basic c2VjcmV0OnNlY3JldA==",
     "O2_ENDPOINT": "https://o2.example",
     "O2_LOG_FIELDS": "event_id",
+    "O2_ENHANCED_METRICS": "false",
 }
 START_MS = 10_000
 WALL_OFFSET_MS = 1_767_225_600_000

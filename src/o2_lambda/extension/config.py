@@ -42,7 +42,9 @@ class Config:
     authorization_secret: str
     batch_size: int
     ca_cert: str
+    emit_base_aliases: bool
     endpoint: Url
+    enhanced_metrics: bool
     env: str
     flush_budget_ms: int
     flush_interval_ms: int

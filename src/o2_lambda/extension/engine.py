@@ -10,19 +10,20 @@ from o2_lambda.extension.core.batch import LOGS
 from o2_lambda.extension.core.buffer import Buffer
 from o2_lambda.extension.core.correlate import trace_id_of
 from o2_lambda.extension.core.flush import Hold, RateGauge
-from o2_lambda.extension.core.jsonscan import get, quote
+from o2_lambda.extension.core.jsonscan import get
 from o2_lambda.extension.core.lifecycle import Lifecycle
 from o2_lambda.extension.core.lines import Lines
 from o2_lambda.extension.core.model import Actions
 from o2_lambda.extension.core.telemetry import RESTORE_START, Splicer
 from o2_lambda.extension.destinations import Destinations
+from o2_lambda.extension.identity import static_fields
+from o2_lambda.extension.testimony import Testimony
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from o2_lambda.extension.config import Config
-    from o2_lambda.extension.core.evidence import Finding
     from o2_lambda.extension.core.model import Now, Outcome, Sandbox
     from o2_lambda.extension.core.telemetry import Fact, Parsed
 
@@ -52,7 +53,9 @@ class Engine:
             fields=config.log_fields,
             follow_start=not sandbox.managed,
         )
-        self._evidence = evidence.Evidence(config.memory_mb, side_by_side=sandbox.managed)
+        self._testimony = Testimony(
+            config, sandbox, now, splicer=self._splicer, buffer=self.buffer, destinations=self.destinations
+        )
         self._rate = RateGauge()
         self._early_at_ms = now.ms  # from when exports may set out before the invocation's end
         self._hold: Hold | None = None
@@ -187,7 +190,7 @@ class Engine:
         if request_id == self._request_id:
             self._done_id = ""  # retried under the same id: the runtimeDone that was seen is not this one's
         self._request_id = request_id
-        self._evidence.began(request_id, now.wall_ms * 1000)
+        self._testimony.began(request_id, now)
         self._splicer.begin_invocation(self._request_id, trace_id_of(get(event, "tracing", "value")))
         strategy = self.config.flush_strategy
         if strategy == flush.AUTO:
@@ -266,7 +269,8 @@ class Engine:
         if self._shutdown_reason is not None:
             tell_at_ms = self._drain_until_ms - EVIDENCE_RESERVE_MS
             if is_quiet or now.ms >= tell_at_ms:
-                self._testify_at_last(now)
+                self._testimony.conclude(self._shutdown_reason, now)
+                self._shutdown_reason = None
             else:
                 actions.wake_by(tell_at_ms)
         if (is_quiet and self.destinations.is_done) or now.ms >= self._drain_until_ms:
@@ -293,20 +297,7 @@ class Engine:
         for ledger in self.destinations.ledgers:
             self.lines.add("", ledger.as_json())
 
-    def _testify_at_last(self, now: Now) -> None:
-        reason, self._shutdown_reason = str(self._shutdown_reason), None
-        for finding in self._evidence.shut_down(reason, now.wall_ms * 1000, self._splicer.tail):
-            self._testify(finding, now)
-
     # Buffer
-
-    def _testify(self, finding: Finding, now: Now) -> None:
-        """Adds the record that says what became of an invocation."""
-        if evidence.TYPE in self.config.log_types:
-            record = self._splicer.synthesized(finding.request_id, finding.time_us, finding.members)
-            self.destinations.received("logs", 1)
-            self.ledger.synthesized += 1
-            self.buffer.add(LOGS, record.encode("latin-1"), 1, now_ms=now.ms, urgent=True)
 
     def _take(self, parsed: Parsed, now: Now) -> None:
         self.ledger.excluded("logs", parsed.excluded)
@@ -323,9 +314,7 @@ class Engine:
             self._platform_fact(fact, now)
 
     def _platform_fact(self, fact: Fact, now: Now) -> None:
-        finding = self._evidence.hear(fact, self._splicer.tail)
-        if finding is not None:
-            self._testify(finding, now)
+        self._testimony.hear(fact, now)
         if fact.type == "platform.runtimeDone":
             self._done_id = fact.request_id or self._request_id
             if self._done_id == self._request_id:
@@ -339,16 +328,3 @@ class Engine:
             records = get(fact.record, "droppedRecords")
             self.ledger.platform_logs_dropped += records if isinstance(records, int) else 0
             self.lines.add("WARN", f"Lambda dropped {records} log records before they reached the extension")
-
-
-def static_fields(config: Config, sandbox: Sandbox) -> str:
-    """The JSON members that are equal on every log record, without braces. Unknown and unwanted ones are left out."""
-    values = {
-        "function_name": sandbox.function_name or config.function_name,
-        "function_version": sandbox.function_version,
-        "region": config.region,
-        "account": sandbox.account,
-        "service_name": config.service or sandbox.function_name or config.function_name,
-        "env": config.env,
-    }
-    return ",".join(f'"{name}":{quote(value)}' for name, value in values.items() if value and name in config.log_fields)

@@ -156,6 +156,13 @@ SETTINGS = (
         "Fields added to log records beside `_timestamp` and `requestId`; `none` for none.",
         choices=(*LOG_FIELDS, "none"),
     ),
+    Setting(
+        "O2_ENHANCED_METRICS",
+        "boolean",
+        True,
+        "Metrics `aws.lambda.enhanced.*` from Lambda's reports, once a minute and at the end.",
+    ),
+    Setting("O2_EMIT_BASE_ALIASES", "boolean", False, "Also `aws.lambda.duration`, `.errors` and `.invocations`."),
     Setting("O2_LOG_LEVEL", "choice", "INFO", "The extension's own log level; default `LOG_LEVEL`.", choices=LEVELS),
     Setting(
         "O2_PROXY", "url", "", "Proxy for the way to OpenObserve: `http://[user:password@]host:port`.", secret=True

@@ -82,10 +82,11 @@ class Case:
 class Finding:
     """What is known of one failure, as the members of the record to send."""
 
-    __slots__ = ("members", "request_id", "time_us")
+    __slots__ = ("members", "reason", "request_id", "time_us")
 
-    def __init__(self, request_id: str, time_us: int, members: str) -> None:
+    def __init__(self, request_id: str, reason: str, time_us: int, members: str) -> None:
         self.request_id = request_id
+        self.reason = reason
         self.time_us = time_us
         self.members = members
 
@@ -192,6 +193,7 @@ class Evidence:
         message = _message(case, why, duration_ms, size_mb)
         return Finding(
             case.request_id,
+            why,
             case.time_us,
             f'"message":{quote(message)},"level":"ERROR","type":"{TYPE}","record":{{{record}}}',
         )
