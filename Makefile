@@ -44,6 +44,12 @@ format: $(INSTALLED) ## Repair what can be repaired of style and format
 examples: $(INSTALLED) ## Build and run every example, those included that take minutes to compile
 	O2_TEST_EXAMPLES=all $(BIN)/pytest tests/examples -rs $(ARGS)
 
+.PHONY: recipes
+recipes: $(INSTALLED) ## Check the recipes in deploy/ with the CDK too, which is fetched first
+	[ -x .cache/recipes/bin/python ] || $(BIN)/python -m venv .cache/recipes
+	.cache/recipes/bin/pip install --quiet --disable-pip-version-check -r deploy/cdk/requirements.txt
+	$(BIN)/pytest tests/aws/test_recipes.py -rs $(ARGS)
+
 .PHONY: layer
 layer: $(INSTALLED) ## Build the layer zips for both architectures into target/
 	$(BIN)/o2-lambda build --inspect $(ARGS)
