@@ -40,6 +40,7 @@ GENERATOR = "generator"
 MODULE_UNITS = (
     "_json.c",
     "_ssl.c",
+    "_struct.c",
     "_hacl/Hacl_Hash_SHA2.c",
     "binascii.c",
     "selectmodule.c",

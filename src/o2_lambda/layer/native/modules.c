@@ -5,7 +5,7 @@
 #define INTERPRETER(M) /* what CPython's own start needs */ \
     M(_abc) M(_codecs) M(_io) M(_signal) M(_stat) M(_thread) M(_weakref) M(errno) M(gc) M(posix) M(time) M(_imp)
 #define EXTENSION(M) /* what the extension imports beyond */ \
-    M(_json) M(_sha2) M(_socket) M(_ssl) M(binascii) M(select) M(zlib)
+    M(_json) M(_sha2) M(_socket) M(_ssl) M(binascii) M(select) M(_struct) M(zlib)
 
 #define DECLARE(name) extern PyObject *PyInit_##name(void);
 INTERPRETER(DECLARE)
