@@ -187,6 +187,14 @@ def test_web_page_is_no_answer_to_otlp_either(stream: Any) -> None:
     assert (verdict.kind, verdict.reason) == (RETRY, "unreadable_answer")
 
 
+def test_half_a_word_is_never_shown() -> None:
+    """A credential that the limit cuts would pass every mask with its first half."""
+    secret = "c2VjcmV0OnNlY3JldA=="
+    for before in range(DETAIL_LENGTH_MAX - len(secret), DETAIL_LENGTH_MAX + 1):
+        detail = rule(LOGS, 401, b"w" * (before - 1) + b" " + secret.encode() + b" refused").detail
+        assert secret in detail or secret[:4] not in detail
+
+
 def test_detail_is_short_and_one_line() -> None:
     """It goes into a log line."""
     detail = rule(LOGS, 500, b"a\nb\xff" + b"x" * 10_000).detail

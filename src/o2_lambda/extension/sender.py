@@ -9,6 +9,7 @@ from o2_lambda.extension.core import verdict
 from o2_lambda.extension.core.batch import split
 from o2_lambda.extension.core.flush import Patience
 from o2_lambda.extension.core.ledger import SIGNALS
+from o2_lambda.extension.core.masking import excerpt
 from o2_lambda.extension.core.model import Request
 from o2_lambda.extension.core.retry import Backoff
 from o2_lambda.extension.settings import PASSIVE
@@ -238,7 +239,8 @@ class Sender:
         self.ledger.delivered(signal, batch.count - ruling.rejected)
         if ruling.rejected:
             self.ledger.rejected(signal, ruling.rejected, ruling.reason)
-            text = f"{self.target.label} refused {ruling.rejected} of {batch.count} {noun}: {ruling.reason:.200}"
+            why = excerpt(ruling.reason, verdict.DETAIL_LENGTH_MAX)
+            text = f"{self.target.label} refused {ruling.rejected} of {batch.count} {noun}: {why}"
             self._lines.add("WARN", text)
         self._lines.add("INFO", f"Successfully sent {batch.count - ruling.rejected} {noun} to {self.target.label}")
 

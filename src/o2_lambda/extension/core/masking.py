@@ -26,3 +26,11 @@ def decoded(token: str) -> str:
         return a2b_base64(token).decode()
     except ValueError:
         return ""
+
+
+def excerpt(text: str, length_max: int) -> str:
+    """The beginning of a text in one line, up to a whole word: no mask would know the first half of a credential."""
+    line = text.replace("\n", " ").strip()
+    if len(line) <= length_max:
+        return line
+    return line[: length_max - 1].rpartition(" ")[0] + " …"

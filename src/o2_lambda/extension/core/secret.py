@@ -9,7 +9,7 @@ from binascii import a2b_base64, b2a_base64
 
 from o2_lambda.extension.core.aws import SECRETS_MANAGER, SSM
 from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, Pairs, get, loads, quote
-from o2_lambda.extension.core.masking import decoded
+from o2_lambda.extension.core.masking import decoded, excerpt
 from o2_lambda.extension.core.model import AWS, LOCAL, Request
 from o2_lambda.extension.core.sigv4 import Keys, sign
 from o2_lambda.extension.core.url import ConfigError
@@ -178,7 +178,7 @@ class Secret:
         text = f"{self.reference} cannot be read: {code}"
         if code in _DENIED or code in _NOT_FOUND:  # other messages can repeat what was signed, the token with it
             message = get(answer, "message") or get(answer, "Message")
-            text += f": {message:.{MESSAGE_LENGTH_MAX}}" if isinstance(message, str) else ""
+            text += f": {excerpt(message, MESSAGE_LENGTH_MAX)}" if isinstance(message, str) else ""
         if code in _DENIED:
             text += f"; allow the function's role {ACTIONS[self.reference.service][1]} (and kms:Decrypt for its key)"
         passing = status >= 500 or status == 429 or code in _PASSING  # noqa: PLR2004 - server errors, too many requests

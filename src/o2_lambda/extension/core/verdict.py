@@ -5,6 +5,7 @@ from __future__ import annotations
 from o2_lambda.extension.core import otlp
 from o2_lambda.extension.core.batch import LOGS
 from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, Pairs, get, loads
+from o2_lambda.extension.core.masking import excerpt
 from o2_lambda.extension.core.timestamps import epoch_us
 
 TYPE_CHECKING = False
@@ -41,7 +42,8 @@ class Verdict:
 
 def judge(stream: Stream, sent: int, status: int, body: bytes, retry_after: bytes | None, now_s: int) -> Verdict:
     """The verdict on an HTTP answer to a batch of `sent` items. `retry_after`: that header's value, `now_s`: epoch."""
-    detail = body[:DETAIL_LENGTH_MAX].decode("utf-8", "replace").replace("\n", " ").strip()
+    # A byte more than is shown tells that there is more.
+    detail = excerpt(body[: DETAIL_LENGTH_MAX + 1].decode("utf-8", "replace"), DETAIL_LENGTH_MAX)
     if 200 <= status < 300:  # noqa: PLR2004 - success
         return _judge_logs(sent, body) if stream == LOGS else _judge_otlp(sent, body)
     if status in (401, 403):
