@@ -33,7 +33,7 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
 def play(world: World, schedule: Schedule) -> Evidence:
     """Performs it and holds it to every promise."""
     if not possible(schedule.confinement):
-        pytest.skip(f"no private mounts here for {schedule.confinement!r}")
+        pytest.skip(f"{schedule.confinement!r} cannot be made here: no private mounts, or a checkout below /tmp")
     evidence = world.perform(schedule)
     found = violations(evidence)
     assert not found, describe(evidence, found)

@@ -122,13 +122,24 @@ def without_ids(data: Any) -> str:
     return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\[\d{13}\]|:\d{5}\b", "<->", text)
 
 
+def without_farewell(lines: list[str]) -> list[str]:
+    """The log without what Node.js itself writes at its end: the sandbox may be taken down before that comes out."""
+    kept, is_dying = [], False
+    for line in lines:
+        is_dying = is_dying or re.fullmatch(r"node:internal/\S+:\d+\n", line) is not None
+        if not is_dying:
+            kept.append(line)
+        is_dying = is_dying and not line.startswith("Node.js v")
+    return kept
+
+
 def seen(folder: Path, case: tuple[dict[str, str], str], invocations: int, **options: Any) -> str:
     """All that a caller, the platform and the log get to see."""
     files, handler = case
     with NodeFunction(folder, files, handler=handler or "index.handler", **options) as function:
         init = function.running.init_result
         payloads = [function.invoke() for _ in range(invocations)]
-        lines = [line for line in function.lines() if "LAMBDA_RUNTIME" not in line]  # of the client's native part
+        lines = [line for line in without_farewell(function.lines()) if "LAMBDA_RUNTIME" not in line]  # of native code
         return without_ids((init.status, init.error_type, init.message, payloads, lines))
 
 

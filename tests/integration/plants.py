@@ -133,7 +133,7 @@ engine.static_fields = lambda config, sandbox: ""
     "every_line_has_its_request_id": """
 from o2_lambda.extension.core.telemetry import Splicer
 _middle_for = Splicer._middle_for
-Splicer._middle_for = lambda self, request_id, trace_id: _middle_for(self, None, trace_id)
+Splicer._middle_for = lambda self, request_id, *rest: _middle_for(self, None, *rest)
 """,
     "own_progress_does_not_feed_itself": """
 from o2_lambda.extension.core import telemetry
