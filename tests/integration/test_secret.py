@@ -147,7 +147,7 @@ def test_rotation_loses_nothing(arena: Arena, aws: Moto) -> None:
     ending = each.end()
     assert ending.logs["delivered"] == ending.logs["received"]
     assert each.process.matching("ERROR") == []
-    assert each.process.matching("401") == []
+    assert each.process.matching("status 401") == []
     assert "rotated" not in " ".join(ending.lines).replace("o2/rotated", "")
 
 
