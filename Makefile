@@ -45,9 +45,11 @@ examples: $(INSTALLED) ## Build and run every example, those included that take 
 	O2_TEST_EXAMPLES=all $(BIN)/pytest tests/examples -rs $(ARGS)
 
 .PHONY: recipes
-recipes: $(INSTALLED) ## Check the recipes in deploy/ with the CDK too, which is fetched first
+recipes: $(INSTALLED) ## Check the recipes in deploy/ with the CDK and Serverless too, which are fetched first
 	[ -x .cache/recipes/bin/python ] || $(BIN)/python -m venv .cache/recipes
 	.cache/recipes/bin/pip install --quiet --disable-pip-version-check -r deploy/cdk/requirements.txt
+	cp tests/aws/serverless/package*.json .cache/recipes/
+	npm ci --prefix .cache/recipes --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error </dev/null
 	$(BIN)/pytest tests/aws/test_recipes.py -rs $(ARGS)
 
 .PHONY: layer

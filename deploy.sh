@@ -12,8 +12,9 @@ Usage: ./deploy.sh [deploy|list|delete|help] [OPTION]...
   help     this text
 
 Variables:
-  DEPLOY_ARCH   all (default), x86_64 or arm64
-  AWS_REGION    one region, or several separated by commas or spaces; default: the profile's
+  DEPLOY_ARCH     all (default), x86_64 or arm64
+  DEPLOY_VARIANT  full, core or java, several with commas between; by default full is deployed, all are listed and deleted
+  AWS_REGION      one region, or several separated by commas or spaces; default: the profile's
 
 Options go to `o2-lambda COMMAND`, see `o2-lambda COMMAND --help`: --profile, --public, --org-id, --keep, --yes,
 --dry-run, --json.
@@ -48,9 +49,18 @@ if [ ! -x "$program" ]; then
     program=$(command -v o2-lambda) || fail "o2-lambda is not installed: run \`make venv\`"
 fi
 
+variants=()
+named=${DEPLOY_VARIANT:-}
+for variant in ${named//,/ }; do
+    case $variant in
+        full | core | java) variants+=(--variant "$variant") ;;
+        *) fail "DEPLOY_VARIANT must name full, core or java, got '$variant'" ;;
+    esac
+done
+
 regions=()
 listed=${AWS_REGION:-}
 for region in ${listed//,/ }; do
     regions+=(--region "$region")
 done
-exec "$program" "$command" --arch "$architecture" ${regions[@]+"${regions[@]}"} "$@"
+exec "$program" "$command" --arch "$architecture" ${variants[@]+"${variants[@]}"} ${regions[@]+"${regions[@]}"} "$@"

@@ -91,7 +91,7 @@ def test_environment_is_measured_as_lambda_does() -> None:
 def test_our_layers_are_told_from_others(arn: str, found: tuple[str, int] | None) -> None:
     """The whole name decides, of whatever account and partition."""
     layer = own_layer(arn)
-    assert (layer and (layer.architecture, layer.version)) == found
+    assert (layer and (layer.layer.architecture, layer.version)) == found
 
 
 def test_functions_by_name_and_arn() -> None:

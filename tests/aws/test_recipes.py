@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from o2_lambda.aws.names import ARCHITECTURES, WRAPPER, WRAPPER_VARIABLE, own_layer, zip_name
+from o2_lambda.aws.names import ARCHITECTURES, WRAPPER, WRAPPER_VARIABLE, Layer, own_layer
 from o2_lambda.extension.config import load
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 RECIPES = Path(__file__).resolve().parents[2] / "deploy"
 LAYER = "arn:aws:lambda:eu-west-1:123456789012:layer:openobserve-extension-arm64:3"
 CDK_PYTHON = RECIPES.parent / ".cache" / "recipes" / "bin" / "python"
+SERVERLESS = RECIPES.parent / ".cache" / "recipes" / "node_modules" / ".bin" / "serverless"
 HEADER = "Basic dXNlcjp0b2tlbg=="
 
 
@@ -104,6 +105,30 @@ def test_serverless() -> None:
     check_variables(provider["environment"])
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(
+    not SERVERLESS.exists(),
+    reason="the Serverless Framework is too large for the project's own packages: `make recipes` installs it",
+)
+def test_serverless_packages_it(tmp_path: Path) -> None:
+    """The framework finds nothing to object to, and the function in its template has the layer and the variables.
+
+    Its last version that can be installed as a package knows no runtime after python3.11.
+    """
+    text = (RECIPES / "serverless" / "serverless.yml").read_text(encoding="utf-8")
+    text = text.replace("runtime: python3.13", "runtime: python3.11") + "\nconfigValidationMode: error\n"
+    (tmp_path / "serverless.yml").write_text(text, encoding="utf-8")
+    (tmp_path / "index.py").touch()
+    run(
+        SERVERLESS, "package", cwd=tmp_path, O2_LAYER=LAYER, O2_ORGANIZATION_ID="acme", O2_AUTHORIZATION_HEADER=HEADER,
+        SLS_TELEMETRY_DISABLED="1", SLS_NOTIFICATIONS_MODE="off",
+    )  # fmt: skip
+    template = json.loads((tmp_path / ".serverless" / "cloudformation-template-update-stack.json").read_bytes())
+    (function,) = [each for each in template["Resources"].values() if each["Type"] == "AWS::Lambda::Function"]
+    assert function["Properties"]["Layers"] == [LAYER]
+    check_variables(function["Properties"]["Environment"]["Variables"])
+
+
 def test_container(tmp_path: Path) -> None:
     """Each COPY --from names a stage of the file; the RUN line unpacks the zip of the machine's architecture."""
     text = (RECIPES / "container" / "Dockerfile").read_text(encoding="utf-8")
@@ -112,7 +137,7 @@ def test_container(tmp_path: Path) -> None:
     (line,) = re.findall(r"^RUN --mount=from=zips,target=/zips \\\n *(.*)$", text, re.MULTILINE)
     for machine, architecture in (("x86_64", "x86_64"), ("aarch64", "arm64")):
         shell = line.replace("unzip", "echo").replace("$(uname -m", f"$(echo {machine}")
-        assert zip_name(architecture) in run("sh", "-c", shell, cwd=tmp_path).stdout
+        assert Layer(architecture).zip_name in run("sh", "-c", shell, cwd=tmp_path).stdout
 
 
 def test_the_recipes_show_a_layer_of_ours() -> None:

@@ -11,9 +11,9 @@ from o2_lambda.aws.errors import AwsError, Skipped, explain
 from o2_lambda.aws.fanout import for_each
 from o2_lambda.aws.functions import change, get_function, list_functions, tagged_functions
 from o2_lambda.aws.model import secret_values
-from o2_lambda.aws.names import own_layer, split_function
+from o2_lambda.aws.names import LAYER_PREFIX, Layer, own_layer, split_function
 from o2_lambda.aws.package import unzipped_bytes
-from o2_lambda.aws.plan import Wish, plan_attach
+from o2_lambda.aws.plan import Wish, choose_layer, plan_attach
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -79,29 +79,29 @@ def _find(account: Account, region: str, selection: Selection) -> list[str]:
 
 
 class Catalogue:
-    """The layer's newest version per region and architecture, asked for once."""
+    """The newest version of each layer in each region, asked for once."""
 
     def __init__(self, account: Account, layer_arns: Sequence[str] = ()) -> None:
         """Fixed versions take precedence. Raises AwsError for an ARN that is none of our layers."""
         self._account = account
         self._lock = threading.Lock()
-        self._found: dict[tuple[str, str], tuple[str, int]] = {}
+        self._found: dict[tuple[str, Layer], tuple[str, int]] = {}
         for arn in layer_arns:
-            layer = own_layer(arn)
-            if layer is None:
-                raise AwsError(f"{arn} is no version of a layer named openobserve-extension-<architecture>")
-            self._found[layer.region, layer.architecture] = (arn, 0)
+            read = own_layer(arn)
+            if read is None:
+                raise AwsError(f"{arn} is no version of a layer named {LAYER_PREFIX}[<variant>-]<architecture>")
+            self._found[read.region, read.layer] = (arn, 0)
 
-    def newest(self, region: str, architecture: str) -> tuple[str, int]:
+    def newest(self, region: str, layer: Layer) -> tuple[str, int]:
         """(ARN, unzipped bytes or 0 if unknown). Raises AwsError when there is no layer."""
         with self._lock:
-            key = (region, architecture)
+            key = (region, layer)
             if key not in self._found:
-                versions = layers.list_versions(self._account.client("lambda", region), region, architecture)
+                versions = layers.list_versions(self._account.client("lambda", region), region, layer)
                 if not versions:
                     raise AwsError(
-                        f"there is no layer for {architecture} in {region}: "
-                        f"run `o2-lambda deploy --region {region} --arch {architecture}`"
+                        f"there is no layer {layer.name} in {region}: "
+                        f"run `o2-lambda deploy --region {region} {layer.options}`"
                     )
                 self._found[key] = (versions[0].arn, unzipped_bytes(versions[0].description))
             return self._found[key]
@@ -115,7 +115,7 @@ def attach_decider(
     def decide(function: Function) -> Plan:
         if function.is_image:  # decided before the layer is looked up: there may be none for its architecture
             return plan_attach(function, Wish(""))
-        arn, size = catalogue.newest(function.arn.split(":")[3], function.architecture)
+        arn, size = catalogue.newest(function.arn.split(":")[3], choose_layer(function, tracing=settings.tracing))
         wish = Wish(arn, size, dict(settings.variables), tracing=settings.tracing, force=settings.force)
         plan = plan_attach(function, wish)
         check(plan.variables)

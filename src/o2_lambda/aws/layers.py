@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from o2_lambda.aws.errors import code_of, message_of
-from o2_lambda.aws.names import LISTED_RUNTIMES, layer_name
 from o2_lambda.aws.package import describe
 
 if TYPE_CHECKING:
+    from o2_lambda.aws.names import Layer
     from o2_lambda.aws.package import Package
 
 LICENSE = "MIT"
@@ -25,22 +25,22 @@ class LayerVersion:
     """One published version. `created` is ISO-8601 as AWS gives it."""
 
     region: str
-    architecture: str
+    layer: Layer
     version: int
     arn: str
     description: str
     created: str
 
 
-def list_versions(client: Any, region: str, architecture: str) -> list[LayerVersion]:
-    """All versions of an architecture's layer in the client's account, newest first; none if there is no layer."""
+def list_versions(client: Any, region: str, layer: Layer) -> list[LayerVersion]:
+    """All versions of a layer in the client's account, newest first; none if there is no layer."""
     found = []
     try:
-        for page in client.get_paginator("list_layer_versions").paginate(LayerName=layer_name(architecture)):
+        for page in client.get_paginator("list_layer_versions").paginate(LayerName=layer.name):
             found += [
                 LayerVersion(
                     region,
-                    architecture,
+                    layer,
                     each["Version"],
                     each["LayerVersionArn"],
                     each.get("Description", ""),
@@ -56,18 +56,18 @@ def list_versions(client: Any, region: str, architecture: str) -> list[LayerVers
 
 def sha256_of(client: Any, version: LayerVersion) -> str:
     """The digest of the version's zip, base64."""
-    answer = client.get_layer_version(LayerName=layer_name(version.architecture), VersionNumber=version.version)
+    answer = client.get_layer_version(LayerName=version.layer.name, VersionNumber=version.version)
     return str(answer["Content"].get("CodeSha256", ""))
 
 
 def publish(client: Any, region: str, package: Package, project_version: str) -> LayerVersion:
     """Upload the zip as a new version."""
     request = {
-        "LayerName": layer_name(package.architecture),
+        "LayerName": package.layer.name,
         "Description": describe(package, project_version),
         "Content": {"ZipFile": package.content},
-        "CompatibleRuntimes": list(LISTED_RUNTIMES),
-        "CompatibleArchitectures": [package.architecture],
+        "CompatibleRuntimes": list(package.layer.compatible_runtimes),
+        "CompatibleArchitectures": [package.layer.architecture],
         "LicenseInfo": LICENSE,
     }
     try:
@@ -76,11 +76,11 @@ def publish(client: Any, region: str, package: Package, project_version: str) ->
         known = _known_runtimes(error)
         if not known:
             raise
-        request["CompatibleRuntimes"] = [name for name in LISTED_RUNTIMES if name in known]
+        request["CompatibleRuntimes"] = [name for name in package.layer.compatible_runtimes if name in known]
         answer = client.publish_layer_version(**request)
     return LayerVersion(
         region,
-        package.architecture,
+        package.layer,
         answer["Version"],
         answer["LayerVersionArn"],
         answer.get("Description", ""),
@@ -100,7 +100,7 @@ def _known_runtimes(error: ClientError) -> set[str]:
 def permit(client: Any, version: LayerVersion, organization: str | None) -> None:
     """Let an AWS organization, or without one everybody, use the version. Permitting twice is no error."""
     request = {
-        "LayerName": layer_name(version.architecture),
+        "LayerName": version.layer.name,
         "VersionNumber": version.version,
         "StatementId": organization or "public",
         "Action": _PERMITTED_ACTION,
@@ -117,4 +117,4 @@ def permit(client: Any, version: LayerVersion, organization: str | None) -> None
 
 def delete(client: Any, version: LayerVersion) -> None:
     """Delete the version; functions that have it keep running with it. Deleting twice is no error."""
-    client.delete_layer_version(LayerName=layer_name(version.architecture), VersionNumber=version.version)
+    client.delete_layer_version(LayerName=version.layer.name, VersionNumber=version.version)

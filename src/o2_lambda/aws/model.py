@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from o2_lambda.aws.errors import MASK
-from o2_lambda.aws.names import own_layer
+from o2_lambda.aws.names import WRAPPER, WRAPPER_VARIABLE, own_layer
 from o2_lambda.aws.record import VARIABLE as RECORD_VARIABLE
 
 if TYPE_CHECKING:
@@ -65,6 +65,11 @@ class Function:
     def is_settled(self) -> bool:
         """Whether it can be changed now: neither being created nor being updated."""
         return self.state != "Pending" and self.update_status != "InProgress"
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether our exec wrapper starts its runtime."""
+        return self.variables.get(WRAPPER_VARIABLE) == WRAPPER
 
     def secrets(self) -> list[str]:
         """Values that must appear in no message."""

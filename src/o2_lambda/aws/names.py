@@ -1,4 +1,4 @@
-"""Names: architectures, layers, runtimes, and how an ARN reads."""
+"""Names: architectures, variants, layers, runtimes, and how an ARN reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from o2_lambda.aws.errors import AwsError
 
 ARCHITECTURES = ("x86_64", "arm64")
+FULL, CORE, JAVA = VARIANTS = ("full", "core", "java")
 LAYER_PREFIX = "openobserve-extension-"
+ZIP_PREFIX = "o2-lambda-extension-"
 WRAPPER_VARIABLE = "AWS_LAMBDA_EXEC_WRAPPER"
 WRAPPER = "/opt/otel-instrument"
 
@@ -26,6 +28,7 @@ RUNTIMES = (
 RUNTIMES_PER_LAYER_MAX = 15
 _RETIRED_FIRST = ("nodejs18.x", "python3.9", "nodejs20.x", "python3.10")
 LISTED_RUNTIMES = tuple(name for name in RUNTIMES if name not in _RETIRED_FIRST)
+JAVA_RUNTIMES = tuple(name for name in RUNTIMES if name.startswith("java"))
 
 _LAYER_VERSION = re.compile(
     r"arn:(?P<partition>[a-z0-9-]+):lambda:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):layer:(?P<name>[\w-]+):(?P<version>\d+)"
@@ -33,7 +36,42 @@ _LAYER_VERSION = re.compile(
 _FUNCTION = re.compile(
     r"arn:[a-z0-9-]+:lambda:(?P<region>[a-z0-9-]+):\d{12}:function:(?P<name>[\w-]+)(?P<qualifier>:[\w$-]+)?"
 )
-_OWN_NAMES = {f"{LAYER_PREFIX}{architecture}": architecture for architecture in ARCHITECTURES}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One of our layers: a variant of the zip, for an architecture."""
+
+    architecture: str
+    variant: str = FULL
+
+    @property
+    def name(self) -> str:
+        """Its name in AWS."""
+        return f"{LAYER_PREFIX}{self._suffix}"
+
+    @property
+    def zip_name(self) -> str:
+        """The file that `o2-lambda build` makes for it."""
+        return f"{ZIP_PREFIX}{self._suffix}.zip"
+
+    @property
+    def options(self) -> str:
+        """What chooses it on the command line of `build` and `deploy`."""
+        return f"--arch {self.architecture}{'' if self.variant == FULL else f' --variant {self.variant}'}"
+
+    @property
+    def compatible_runtimes(self) -> tuple[str, ...]:
+        """What the console offers it for."""
+        return JAVA_RUNTIMES if self.variant == JAVA else LISTED_RUNTIMES
+
+    @property
+    def _suffix(self) -> str:
+        return self.architecture if self.variant == FULL else f"{self.variant}-{self.architecture}"
+
+
+ALL_LAYERS = tuple(Layer(architecture, variant) for variant in VARIANTS for architecture in ARCHITECTURES)
+_OWN_LAYERS = {layer.name: layer for layer in ALL_LAYERS}
 
 
 @dataclass(frozen=True)
@@ -43,26 +81,21 @@ class LayerArn:
     arn: str
     region: str
     account: str
-    architecture: str
+    layer: Layer
     version: int
 
 
-def layer_name(architecture: str) -> str:
-    """The layer's name for an architecture."""
-    return f"{LAYER_PREFIX}{architecture}"
-
-
-def zip_name(architecture: str) -> str:
-    """The file that `o2-lambda build` makes for an architecture."""
-    return f"o2-lambda-extension-{architecture}.zip"
+def tracing_variant(runtime: str) -> str:
+    """The variant whose `otel-instrument` can trace the runtime."""
+    return JAVA if runtime in JAVA_RUNTIMES else FULL
 
 
 def own_layer(arn: str) -> LayerArn | None:
     """The ARN read, if it is one of our layers, of whatever account; else None."""
     matched = _LAYER_VERSION.fullmatch(arn)
-    if matched is None or matched["name"] not in _OWN_NAMES:
+    if matched is None or matched["name"] not in _OWN_LAYERS:
         return None
-    return LayerArn(arn, matched["region"], matched["account"], _OWN_NAMES[matched["name"]], int(matched["version"]))
+    return LayerArn(arn, matched["region"], matched["account"], _OWN_LAYERS[matched["name"]], int(matched["version"]))
 
 
 def split_function(name: str) -> tuple[str, str]:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from o2_lambda.aws.errors import AwsError
 from o2_lambda.aws.limits import UNZIPPED_BYTES_MAX
-from o2_lambda.aws.names import zip_name
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from o2_lambda.aws.names import Layer
 
 # Direct upload to PublishLayerVersion ends here; more would need a bucket. Ours is a few megabytes.
 UPLOAD_BYTES_MAX = 50 * 1024 * 1024
@@ -24,24 +25,24 @@ _UNZIPPED = re.compile(r"\bunzipped (\d+) bytes\b")
 
 @dataclass(frozen=True)
 class Package:
-    """One architecture's layer, ready to be published. `sha256` is base64, as AWS tells it."""
+    """A layer ready to be published. `sha256` is base64, as AWS tells it."""
 
-    architecture: str
+    layer: Layer
     content: bytes
     sha256: str
     unzipped_bytes: int
 
 
-def read_package(folder: Path, architecture: str) -> Package:
-    """Read and check `target/o2-lambda-extension-<arch>.zip`. Raises AwsError naming what to do."""
-    path = folder / zip_name(architecture)
+def read_package(folder: Path, layer: Layer) -> Package:
+    """Read and check the layer's zip in the folder. Raises AwsError naming what to do."""
+    path = folder / layer.zip_name
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise AwsError(f"{path} is missing: run `o2-lambda build --arch {architecture}`") from None
+        raise AwsError(f"{path} is missing: run `o2-lambda build {layer.options}`") from None
     except OSError as error:
         raise AwsError(f"{path} cannot be read: {error.strerror}") from None
-    rebuild = f"run `o2-lambda build --arch {architecture}` again"
+    rebuild = f"run `o2-lambda build {layer.options}` again"
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
@@ -55,7 +56,7 @@ def read_package(folder: Path, architecture: str) -> Package:
     if unzipped_bytes > UNZIPPED_BYTES_MAX:
         raise AwsError(f"{path} has {unzipped_bytes} bytes unzipped, Lambda takes {UNZIPPED_BYTES_MAX}")
     digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
-    return Package(architecture, content, digest, unzipped_bytes)
+    return Package(layer, content, digest, unzipped_bytes)
 
 
 def describe(package: Package, version: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from o2_lambda.aws.errors import AwsError, Skipped
 from o2_lambda.aws.limits import check_environment, check_layers, check_unzipped
 from o2_lambda.aws.model import Function, Plan, shown
-from o2_lambda.aws.names import WRAPPER, WRAPPER_VARIABLE, own_layer
+from o2_lambda.aws.names import FULL, WRAPPER, WRAPPER_VARIABLE, Layer, own_layer, tracing_variant
 from o2_lambda.aws.record import VARIABLE as RECORD_VARIABLE
 from o2_lambda.aws.record import Record, decode
 
@@ -26,6 +26,13 @@ class Wish:
     variables: dict[str, str | None] = field(default_factory=dict)
     tracing: bool = False
     force: bool = False
+
+
+def choose_layer(function: Function, *, tracing: bool) -> Layer:
+    """The layer for the function: in the variant that can trace it if it is to be, else in the one that it has."""
+    if tracing or function.is_traced:
+        return Layer(function.architecture, tracing_variant(function.runtime))
+    return Layer(function.architecture, function.own_layers[0].layer.variant if function.own_layers else FULL)
 
 
 def plan_attach(function: Function, wish: Wish) -> Plan:

@@ -10,12 +10,12 @@ from o2_lambda.aws import layers
 from o2_lambda.aws.errors import explain
 from o2_lambda.aws.fanout import for_each
 from o2_lambda.aws.functions import list_functions
-from o2_lambda.aws.names import layer_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from o2_lambda.aws.layers import LayerVersion
+    from o2_lambda.aws.names import Layer
     from o2_lambda.aws.package import Package
     from o2_lambda.aws.session import Account
 
@@ -52,9 +52,9 @@ def publish_all(
 
     def publish(job: tuple[str, Package]) -> Outcome:
         region, package = job
-        name = layer_name(package.architecture)
+        name = package.layer.name
         client = account.client("lambda", region)
-        newest = next(iter(layers.list_versions(client, region, package.architecture)), None)
+        newest = next(iter(layers.list_versions(client, region, package.layer)), None)
         if newest and not force and layers.sha256_of(client, newest) == package.sha256:
             version, status = newest, "unchanged"
         elif dry_run:
@@ -71,7 +71,7 @@ def publish_all(
 
     jobs = [(region, package) for region in regions for package in packages]
     return [
-        Outcome(done.item[0], layer_name(done.item[1].architecture), "failed", detail=explain(done.error))
+        Outcome(done.item[0], done.item[1].layer.name, "failed", detail=explain(done.error))
         if done.error
         else done.result
         for done in for_each(jobs, publish)
@@ -86,18 +86,18 @@ class Inventory:
     failures: list[Outcome]
 
 
-def take_inventory(account: Account, regions: Sequence[str], architectures: Sequence[str]) -> Inventory:
-    """List the versions of all layers in all regions."""
+def take_inventory(account: Account, regions: Sequence[str], chosen: Sequence[Layer]) -> Inventory:
+    """List the versions of the chosen layers in all regions."""
 
-    def list_them(job: tuple[str, str]) -> list[LayerVersion]:
-        region, architecture = job
-        return layers.list_versions(account.client("lambda", region), region, architecture)
+    def list_them(job: tuple[str, Layer]) -> list[LayerVersion]:
+        region, layer = job
+        return layers.list_versions(account.client("lambda", region), region, layer)
 
     versions: list[LayerVersion] = []
     failures = []
-    for done in for_each([(region, name) for region in regions for name in architectures], list_them):
+    for done in for_each([(region, layer) for region in regions for layer in chosen], list_them):
         if done.error:
-            failures.append(Outcome(done.item[0], layer_name(done.item[1]), "failed", detail=explain(done.error)))
+            failures.append(Outcome(done.item[0], done.item[1].name, "failed", detail=explain(done.error)))
         else:
             versions += done.result
     return Inventory(versions, failures)
@@ -105,9 +105,9 @@ def take_inventory(account: Account, regions: Sequence[str], architectures: Sequ
 
 def surplus(versions: Iterable[LayerVersion], keep: int) -> list[LayerVersion]:
     """All but the newest `keep` versions of each layer in each region."""
-    groups: dict[tuple[str, str], list[LayerVersion]] = defaultdict(list)
+    groups: dict[tuple[str, Layer], list[LayerVersion]] = defaultdict(list)
     for version in versions:
-        groups[version.region, version.architecture].append(version)
+        groups[version.region, version.layer].append(version)
     return [
         version
         for group in groups.values()
@@ -131,7 +131,7 @@ def delete_all(account: Account, versions: Sequence[LayerVersion]) -> list[Outco
     return [
         Outcome(
             done.item.region,
-            layer_name(done.item.architecture),
+            done.item.layer.name,
             "failed" if done.error else "deleted",
             done.item.arn,
             explain(done.error) if done.error else "",

@@ -9,7 +9,7 @@ from o2_lambda.aws.errors import explain
 from o2_lambda.aws.fanout import for_each
 from o2_lambda.aws.functions import list_functions
 from o2_lambda.aws.layers import list_versions
-from o2_lambda.aws.names import ARCHITECTURES, WRAPPER, WRAPPER_VARIABLE
+from o2_lambda.aws.names import ALL_LAYERS, tracing_variant
 from o2_lambda.aws.record import VARIABLE as RECORD_VARIABLE
 
 if TYPE_CHECKING:
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Status:
-    """One function. `version` 0: no layer; `newest` 0: unknown, as when the layer is another account's."""
+    """One function. `version` 0 and no `variant`: no layer; `newest` 0: unknown, as of another account's layer."""
 
     region: str
     function: str
     runtime: str
     architecture: str
+    variant: str
     version: int
     newest: int
     tracing: bool
@@ -40,8 +41,8 @@ def take_status(account: Account, regions: Sequence[str]) -> tuple[list[Status],
         client = account.client("lambda", region)
         newest = {
             version.arn.rpartition(":")[0]: version.version
-            for architecture in ARCHITECTURES
-            for version in list_versions(client, region, architecture)[:1]
+            for layer in ALL_LAYERS
+            for version in list_versions(client, region, layer)[:1]
         }
         return [judge(region, function, newest) for function in list_functions(client)]
 
@@ -65,13 +66,24 @@ def judge(region: str, function: Function, newest: dict[str, int]) -> Status:
         remark = "container image: copy the extension into it"
     elif len(ours) > 1:
         remark = "has the layer twice: remove one"
-    elif ours and ours[0].architecture != function.architecture:
-        remark = f"layer is for {ours[0].architecture}: attach again"
+    elif ours and ours[0].layer.architecture != function.architecture:
+        remark = f"layer is for {ours[0].layer.architecture}: attach again"
+    elif ours and function.is_traced and ours[0].layer.variant != (variant := tracing_variant(function.runtime)):
+        remark = f"its traces need the {variant} variant: attach again"
     elif ours and version < available:
         remark = "newer version available: attach again"
     elif ours and function.unreadable:
         remark = "variables cannot be read"
     elif ours and RECORD_VARIABLE not in function.variables:
         remark = "attached by other means"
-    tracing = function.variables.get(WRAPPER_VARIABLE) == WRAPPER
-    return Status(region, function.name, function.runtime, function.architecture, version, available, tracing, remark)
+    return Status(
+        region=region,
+        function=function.name,
+        runtime=function.runtime,
+        architecture=function.architecture,
+        variant=ours[0].layer.variant if ours else "",
+        version=version,
+        newest=available,
+        tracing=function.is_traced,
+        remark=remark,
+    )

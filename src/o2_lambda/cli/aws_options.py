@@ -10,7 +10,7 @@ import click
 
 from o2_lambda.aws.errors import AwsError, explain
 from o2_lambda.aws.functions import Patience
-from o2_lambda.aws.names import ARCHITECTURES
+from o2_lambda.aws.names import ARCHITECTURES, VARIANTS, Layer
 from o2_lambda.aws.session import Account
 
 if TYPE_CHECKING:
@@ -44,21 +44,37 @@ def account_options(command: Command) -> Command:
     return wrapper
 
 
-def architecture_option(command: Command) -> Command:
-    """Adds --arch; the command gets `architectures`."""
+def layer_options(*default_variants: str) -> Callable[[Command], Command]:
+    """Adds --arch and --variant; the command gets `chosen_layers`."""
 
-    @click.option(
-        "--arch",
-        type=click.Choice([*ARCHITECTURES, "all"]),
-        default="all",
-        show_default=True,
-        help="Architecture of the layer.",
-    )
-    @functools.wraps(command)
-    def wrapper(*, arch: str, **options: Any) -> Any:
-        return command(architectures=ARCHITECTURES if arch == "all" else (arch,), **options)
+    def add(command: Command) -> Command:
+        @click.option(
+            "--arch",
+            type=click.Choice([*ARCHITECTURES, "all"]),
+            default="all",
+            show_default=True,
+            help="Architecture of the layer.",
+        )
+        @click.option(
+            "--variant",
+            "variants",
+            type=click.Choice(VARIANTS),
+            multiple=True,
+            default=default_variants,
+            show_default=True,
+            help="Variant of the layer, each a layer of its own; repeatable.",
+        )
+        @functools.wraps(command)
+        def wrapper(*, arch: str, variants: tuple[str, ...], **options: Any) -> Any:
+            architectures = ARCHITECTURES if arch == "all" else (arch,)
+            chosen = [
+                Layer(architecture, variant) for variant in dict.fromkeys(variants) for architecture in architectures
+            ]
+            return command(chosen_layers=chosen, **options)
 
-    return wrapper
+        return wrapper
+
+    return add
 
 
 def selection_options(command: Command) -> Command:

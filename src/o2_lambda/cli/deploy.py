@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING
 import click
 
 from o2_lambda import __version__
+from o2_lambda.aws.names import FULL
 from o2_lambda.aws.package import read_package
 from o2_lambda.aws.publishing import Grant, publish_all
-from o2_lambda.cli.aws_options import FAILED, account_options, architecture_option
+from o2_lambda.cli.aws_options import FAILED, account_options, layer_options
 from o2_lambda.cli.aws_report import print_layers
 
 if TYPE_CHECKING:
+    from o2_lambda.aws.names import Layer
     from o2_lambda.aws.session import Account
 
 _ORGANIZATION = re.compile(r"o-[a-z0-9]{10,32}")
 
 
 @click.command(short_help="Publish the layer to one or more regions.")
-@architecture_option
+@layer_options(FULL)
 @click.option(
     "--zips",
     "folder",
@@ -40,7 +42,7 @@ def deploy(
     *,
     account: Account,
     regions: list[str],
-    architectures: tuple[str, ...],
+    chosen_layers: list[Layer],
     folder: Path,
     public: bool,
     org_id: str | None,
@@ -57,7 +59,7 @@ def deploy(
         raise click.UsageError("--public and --org-id exclude each other")
     if org_id and not _ORGANIZATION.fullmatch(org_id):
         raise click.UsageError(f"--org-id takes an organization's id such as o-a1b2c3d4e5, got {org_id!r}")
-    packages = [read_package(folder, architecture) for architecture in architectures]
+    packages = [read_package(folder, layer) for layer in chosen_layers]
     outcomes = publish_all(
         account,
         regions,

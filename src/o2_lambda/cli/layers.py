@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from o2_lambda.aws.names import layer_name
+from o2_lambda.aws.names import VARIANTS
 from o2_lambda.aws.publishing import Outcome, count_users, delete_all, surplus, take_inventory
-from o2_lambda.cli.aws_options import FAILED, account_options, architecture_option
+from o2_lambda.cli.aws_options import FAILED, account_options, layer_options
 from o2_lambda.cli.aws_report import print_json, print_layers, print_table
 
 if TYPE_CHECKING:
     from o2_lambda.aws.layers import LayerVersion
+    from o2_lambda.aws.names import Layer
     from o2_lambda.aws.session import Account
 
 
 @click.command("list", short_help="List the published versions of the layer.")
-@architecture_option
+@layer_options(*VARIANTS)
 @account_options
-def list_(*, account: Account, regions: list[str], architectures: tuple[str, ...], as_json: bool) -> None:
+def list_(*, account: Account, regions: list[str], chosen_layers: list[Layer], as_json: bool) -> None:
     """List every published version of the layer, newest first."""
-    inventory = take_inventory(account, regions, architectures)
+    inventory = take_inventory(account, regions, chosen_layers)
     if as_json:
         failures = [asdict(failure) for failure in inventory.failures]
-        print_json({"versions": [asdict(version) for version in inventory.versions], "failures": failures})
+        print_json({"versions": [_as_document(version) for version in inventory.versions], "failures": failures})
     else:
         if inventory.versions:
             _print_versions(inventory.versions)
@@ -37,7 +38,7 @@ def list_(*, account: Account, regions: list[str], architectures: tuple[str, ...
 
 
 @click.command(short_help="Delete published versions of the layer.")
-@architecture_option
+@layer_options(*VARIANTS)
 @click.option(
     "--keep", type=click.IntRange(min=0), default=0, metavar="N", help="Keep the newest N of each layer.  [default: 0]"
 )
@@ -48,7 +49,7 @@ def delete(
     *,
     account: Account,
     regions: list[str],
-    architectures: tuple[str, ...],
+    chosen_layers: list[Layer],
     keep: int,
     yes: bool,
     dry_run: bool,
@@ -61,12 +62,12 @@ def delete(
     """
     if as_json and not (yes or dry_run):
         raise click.UsageError("--json cannot ask: add --yes or --dry-run")
-    inventory = take_inventory(account, regions, architectures)
+    inventory = take_inventory(account, regions, chosen_layers)
     chosen = surplus(inventory.versions, keep)
     if chosen and not as_json:
         _print_versions(chosen, count_users(account, regions))
     if dry_run:
-        outcomes = [Outcome(each.region, layer_name(each.architecture), "planned", each.arn) for each in chosen]
+        outcomes = [Outcome(each.region, each.layer.name, "planned", each.arn) for each in chosen]
     else:
         if chosen and not yes:
             click.confirm(
@@ -84,7 +85,7 @@ def delete(
 def _print_versions(versions: list[LayerVersion], users: dict[str, int] | None = None) -> None:
     columns = ["region", "layer", "version", "created", "description", "ARN"]
     rows = [
-        [each.region, layer_name(each.architecture), str(each.version), each.created[:19], each.description, each.arn]
+        [each.region, each.layer.name, str(each.version), each.created[:19], each.description, each.arn]
         for each in versions
     ]
     if users is not None:
@@ -92,6 +93,11 @@ def _print_versions(versions: list[LayerVersion], users: dict[str, int] | None =
         for row, version in zip(rows, versions, strict=True):
             row.insert(3, str(users.get(version.arn, 0)))
     print_table(columns, rows)
+
+
+def _as_document(version: LayerVersion) -> dict[str, Any]:
+    document = asdict(version)
+    return {"layer": version.layer.name, **document.pop("layer"), **document}
 
 
 def _print_failures(failures: list[Outcome]) -> None:

@@ -28,7 +28,7 @@ def status(*, account: Account, regions: list[str], everything: bool, as_json: b
     else:
         if chosen:
             print_table(
-                ("region", "function", "runtime", "arch", "version", "newest", "tracing", "remark"),
+                ("region", "function", "runtime", "arch", "variant", "version", "newest", "tracing", "remark"),
                 [_row(each) for each in chosen],
             )
         click.echo(f"{sum(each.version > 0 for each in found)} of {len(found)} functions have the layer")
@@ -43,6 +43,7 @@ def _row(each: Status) -> tuple[str, ...]:
         each.function,
         each.runtime or "-",
         each.architecture,
+        each.variant or "-",
         str(each.version or "-"),
         str(each.newest or "-"),
         "on" if each.tracing else "-",
