@@ -104,10 +104,20 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                receiver._take(self.path, self.rfile.read(int(self.headers["content-length"])))
+                receiver._take(self.path, self._body())
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+
+            def _body(self) -> bytes:
+                if self.headers.get("transfer-encoding") != "chunked":  # as OpenTelemetry's exporters send
+                    return self.rfile.read(int(self.headers["content-length"]))
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return body
 
             def log_message(self, *_arguments: object) -> None:
                 """Nothing on stderr."""

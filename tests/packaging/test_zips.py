@@ -34,6 +34,7 @@ BYTE_CODE = [f"__pycache__/*.cpython-{version}.pyc" for version in ("310", "311"
 TRACING = [
     *(f"o2/node/{name}" for name in ("handler.js", "module.mjs", "package.json", "tracer.js")),
     *(f"o2/node/lib/{name}.js" for name in ("http_events", "message_events", "resource", "urls")),
+    *(f"o2/node/lib/bridge/{name}.js" for name in ("contexts", "propagator", "registry", "spans", "values")),
     *(f"o2/node/lib/patches/{name}.js" for name in ("aws_messages", "aws_sdk")),
     "o2/python/boot.py", "otel-instrument",
     *(f"o2/python/o2_tracing/{name}" for name in ("*.py", "patches/*.py", *BYTE_CODE)),

@@ -11,10 +11,11 @@ const VISIBLE = /^[\x20-\x7e]*$/;
 const STATE_CHARS_MAX = 512; // W3C asks to carry at least so many
 const BAGGAGE_CHARS_MAX = 8192; // W3C's limit
 const XRAY_HEADER = 'x-amzn-trace-id';
-const HEADERS = new Set([
+const FIELDS = Object.freeze([
   'traceparent', 'tracestate', 'baggage', 'b3', 'x-b3-traceid', 'x-b3-spanid', 'x-b3-sampled', 'x-b3-flags',
   XRAY_HEADER,
 ]);
+const HEADERS = new Set(FIELDS);
 
 /** The headers that matter here, by their lower-case names, out of whatever an event holds as headers. */
 function pick(headers) {
@@ -128,4 +129,4 @@ function xray(headers) {
 
 const READERS = Object.assign(Object.create(null), { tracecontext, b3, b3multi: b3Multi, xray });
 
-module.exports = { extract, formatXray, inject, parseXray, pick };
+module.exports = { FIELDS, extract, formatXray, inject, parseXray, pick };

@@ -2,6 +2,7 @@
 
 // Puts the tracer together, once for each thread that serves invocations.
 
+const { offer } = require('./api.js');
 const { Exporter } = require('./exporter.js');
 const { Invocations } = require('./handler.js');
 const { Hooks } = require('./hooks.js');
@@ -23,6 +24,7 @@ function start(env) {
   });
   const tracer = new Tracer(chosen, exporter);
   const invocations = new Invocations(tracer, new Hooks(tracer, env));
+  offer(tracer);
   exporter.prepare();
   // An empty event loop is an answer to older runtimes, which give it at this event: ours comes first.
   process.prependListener('beforeExit', () => invocations.abandon());
