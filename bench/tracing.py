@@ -1,19 +1,22 @@
-"""Measures what tracing costs a Python function: bare, with our wrapper, with the official layer's packages, in turns.
+"""Measures what tracing costs a function: bare, with our wrapper, with the official layer's packages, in turns.
 
-    python bench/tracing.py [--python PATH ...] [--functions NAME ...] [--runs N] [--invocations N] [--json FILE]
+    python bench/tracing.py [--python PATH ...] [--node PATH ...] [--functions NAME ...] [--runs N] [--invocations N]
 
 Each run starts a fresh process of the real runtime client against a minimal Runtime API and a receiver that takes the
 traces. `ours` is the wrapper out of the layer zip; `official` is made of pinned packages as the community's layer is
-(tracing_setup.py); `refused` and `hung` are the two with nobody at the receiver's port, or a receiver that never reads.
-Printed are medians with their ranges, and the difference to `bare`. CPU time counts from the spawn to the first
-`/next`, the wrapper's own processes included. Each function's packages are installed into .cache, byte code included.
+(tracing_python.py, tracing_node.py). `refused`, `hung` and `unreachable` are the two with nobody at the receiver's
+port, with connections that nobody reads, and with a port that leaves connections without an answer. Printed are medians
+with their ranges, and the difference to `bare`, of medians and of minima. CPU time counts from the spawn to the first
+`/next`, the wrapper's own processes included. Packages are installed into .cache, once.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import platform
 import queue
 import socket
 import statistics
@@ -22,30 +25,40 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 import machine
 from fakes import Answer, Server
+from o2_lambda.layer.build import build, project_root
 from starts import cpu_ms, memory_mb, stopped
-from tracing_setup import FUNCTION_PACKAGES, OFFICIAL_PACKAGES, installed, unpacked_layer
+from tracing_node import Node
+from tracing_python import Python
 
-VARIANTS = ("bare", "ours", "official", "ours, refused", "official, refused", "ours, hung", "official, hung")
-FUNCTIONS = {
-    "trivial": "def handler(event, context):\n    return {'statusCode': 200}\n",
-    "requests": (
-        "import os, requests\nsession = requests.Session()\n"
-        "def handler(event, context):\n    return session.get(os.environ['SERVICE'] + '/things').json()\n"
-    ),
-    "aws": (
-        "import os, boto3\ntable = boto3.client('dynamodb', endpoint_url=os.environ['SERVICE'])\n"
-        "def handler(event, context):\n    return table.list_tables()['TableNames']\n"
-    ),
-}
+FAULTS = ("refused", "hung", "unreachable")
+VARIANTS = ("bare", "ours", "official", *(f"{tracer}, {fault}" for fault in FAULTS for tracer in ("ours", "official")))
+FUNCTIONS = ("trivial", "http", "aws")
 PATIENCE_S = 40
 WARM_UP = 3  # invocations that are measured apart: the first ones
-INVOCATIONS_OF_SLOW = 3  # with a receiver that does not answer, the official one takes seconds for each
+INVOCATIONS_OF_SLOW = 1  # with a receiver that does not answer, the official one takes up to 30 s for each
 Figures: TypeAlias = dict[str, float]
+
+
+class Runtime(Protocol):
+    """A language's runtime."""
+
+    title: str
+    handler: str
+
+    def install(self) -> None:
+        """Makes everything ready that the others need."""
+
+    def write(self, function: str, task: Path) -> None:
+        """Puts a function into its folder."""
+
+    def start(self, task: Path, official: str) -> tuple[list[str], dict[str, str]]:
+        """Command and variables of a process; `official` is the endpoint of the official tracer, "" for none."""
 
 
 class RuntimeApi(Server):
@@ -102,17 +115,43 @@ class Receiver(Server):
         return 200, {"Content-Type": "application/x-amz-json-1.0"}, b'{"TableNames":[]}'
 
 
+class Fault:
+    """A port where no receiver answers."""
+
+    def __init__(self, kind: str) -> None:
+        backlog = 0 if kind == "unreachable" else 128
+        self._sockets = [socket.create_server(("127.0.0.1", 0), backlog=backlog)]
+        self.port = self._sockets[0].getsockname()[1]
+        if kind == "refused":
+            self.close()
+        if kind == "unreachable":  # the kernel lets further connections wait once the queue is full
+            for _ in range(2):
+                waiting = socket.socket()
+                waiting.setblocking(False)  # noqa: FBT003 - as the library has it
+                with contextlib.suppress(BlockingIOError):
+                    waiting.connect(("127.0.0.1", self.port))
+                self._sockets.append(waiting)
+
+    def close(self) -> None:
+        """Gives the port back."""
+        for each in self._sockets:
+            each.close()
+
+
 class Run:
     """One runtime process. Use it with `with`."""
 
-    def __init__(self, variant: str, interpreter: str, task: Path, layer: Path) -> None:
+    def __init__(self, variant: str, runtime: Runtime, task: Path, layer: Path) -> None:
         self.api = RuntimeApi()
         self.receiver = Receiver()
-        self.deaf = socket.create_server(("127.0.0.1", 0))  # accepts in the kernel, nobody reads
         tracer, _, fault = variant.partition(", ")
-        port = {"hung": self.deaf.getsockname()[1], "refused": closed_port()}.get(fault, self.receiver.port)
-        packages = [installed(interpreter, "function", FUNCTION_PACKAGES)]
-        command = [interpreter, "-m", "awslambdaric", "app.handler"]
+        self.fault = Fault(fault) if fault else None
+        port = self.fault.port if self.fault else self.receiver.port
+        endpoint = f"http://127.0.0.1:{port}" if tracer == "official" else ""
+        command, variables = runtime.start(task, endpoint)
+        if tracer == "ours":
+            command = [str(layer / "otel-instrument"), *command]
+            variables["O2_OTLP_PORT"] = str(port)
         environment = {
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.api.port}",
             "AWS_LAMBDA_FUNCTION_NAME": "bench",
@@ -121,34 +160,23 @@ class Run:
             "AWS_ACCESS_KEY_ID": "none",
             "AWS_SECRET_ACCESS_KEY": "none",
             "LAMBDA_TASK_ROOT": str(task),
-            "_HANDLER": "app.handler",
+            "_HANDLER": runtime.handler,
             "SERVICE": f"http://127.0.0.1:{self.receiver.port}",
             "PATH": os.environ["PATH"],
         }
-        if tracer == "ours":
-            environment["O2_OTLP_PORT"] = str(port)
-            command = [str(layer / "otel-instrument"), *command]
-        elif tracer == "official":
-            packages.append(installed(interpreter, "official", OFFICIAL_PACKAGES))
-            environment |= {
-                "ORIG_HANDLER": "app.handler",
-                "_HANDLER": "otel_wrapper.lambda_handler",
-                "OTEL_SERVICE_NAME": "bench",
-                "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
-                "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-                "OTEL_METRICS_EXPORTER": "none",
-                "OTEL_LOGS_EXPORTER": "none",
-            }
-            command = [interpreter, str(packages[1] / "bin/opentelemetry-instrument"), *command[:-1]]
-            command.append("otel_wrapper.lambda_handler")
-        environment["PYTHONPATH"] = ":".join(map(str, [task, *packages]))
         self.start: Figures = {}
         self.api.on_first_next = self._measure
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        self.process = subprocess.Popen(command, env=environment, cwd=task, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(
+            command, env=environment | variables, cwd=task, stdout=self.log, stderr=self.log
+        )
         if not self.api.waiting.acquire(timeout=PATIENCE_S):
-            self.log.seek(0)
-            raise TimeoutError(f"{variant}: no /next\n{self.log.read().decode()}")
+            raise TimeoutError(f"{variant}: no /next\n{self.output()}")
+
+    def output(self) -> str:
+        """What the process has printed."""
+        self.log.seek(0)
+        return self.log.read().decode()
 
     def __enter__(self) -> Self:
         return self
@@ -157,8 +185,9 @@ class Run:
         self.process.kill()
         self.process.wait()
         self.log.close()
-        for server in (self.api, self.receiver, self.deaf):
-            server.close()
+        for server in (self.api, self.receiver, self.fault):
+            if server is not None:
+                server.close()
 
     def _measure(self) -> None:
         with stopped(self.process.pid):
@@ -166,45 +195,40 @@ class Run:
             self.start["RSS at first /next, MB"] = memory_mb(self.process.pid, "VmRSS")
 
 
-def closed_port() -> int:
-    """A port at which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def one_run(variant: str, interpreter: str, task: Path, layer: Path, invocations: int) -> Figures:
+def one_run(variant: str, runtime: Runtime, task: Path, layer: Path, invocations: int) -> Figures:
     """A life of one function."""
     slow = variant.startswith("official, ")
-    with Run(variant, interpreter, task, layer) as run:
+    with Run(variant, runtime, task, layer) as run:
         first = run.api.invoke(0)
         warm = [run.api.invoke(turn) for turn in range(1, (INVOCATIONS_OF_SLOW if slow else invocations) + 1)]
-        if variant in {"ours", "official"} and run.receiver.requests < invocations:
-            run.log.seek(0)
+        if variant == "ours" and run.receiver.requests < invocations:
             exports = f"{run.receiver.requests} exports for {invocations + 1} invocations"
-            raise RuntimeError(f"{variant}: {exports}\n{run.log.read().decode()}")
+            raise RuntimeError(f"{variant}: {exports}\n{run.output()}")
         return run.start | {
             "first invocation, ms": first,
             "warm invocation, ms": statistics.median(warm if slow else warm[WARM_UP:]),
+            "fastest warm invocation, ms": min(warm),
             "slowest warm invocation, ms": max(warm),
+            "exports per invocation": run.receiver.requests / (len(warm) + 1),
         }
 
 
 def measure(
-    interpreter: str, function: str, layer: Path, options: argparse.Namespace
+    runtime: Runtime, function: str, layer: Path, options: argparse.Namespace
 ) -> dict[str, dict[str, list[float]]]:
     """Variant -> figure -> a value for each run; a round before them fills the caches."""
     variants = VARIANTS if function == "trivial" else VARIANTS[:3]
+    variants = tuple(name for name in variants if name.partition(",")[0] not in options.without)
     found: dict[str, dict[str, list[float]]] = {name: {} for name in variants}
     with tempfile.TemporaryDirectory() as folder:
         task = Path(folder)
-        (task / "app.py").write_text(FUNCTIONS[function])
+        runtime.write(function, task)
         for number in range(-1, options.runs):
             turn = number % len(variants)
             for variant in variants[turn:] + variants[:turn]:
-                if variant.startswith("official, ") and number > 1:
-                    continue  # seconds for each invocation: two runs tell enough
-                figures = one_run(variant, interpreter, task, layer, options.invocations)
+                if variant.startswith("official, ") and number != 0:
+                    continue  # one run tells enough
+                figures = one_run(variant, runtime, task, layer, options.invocations)
                 if number >= 0:
                     for figure, value in figures.items():
                         found[variant].setdefault(figure, []).append(value)
@@ -212,42 +236,55 @@ def measure(
 
 
 def print_function(title: str, found: dict[str, dict[str, list[float]]]) -> None:
-    """A table for each figure."""
+    """A table for each figure: median, range, and what both the median and the minimum have more than `bare`."""
     for figure, bare in found["bare"].items():
         print(f"\n{title}: {figure}")
-        base = statistics.median(bare)
         for name, figures in found.items():
             values = figures.get(figure, [])
             if values:
                 middle = statistics.median(values)
                 span = f"({min(values):.2f}..{max(values):.2f})"
-                print(f"  {name:<18} {middle:9.2f}  {span:<22} {middle - base:+9.2f}")
+                more = middle - statistics.median(bare), min(values) - min(bare)
+                print(f"  {name:<21} {middle:9.2f}  {span:<22} {more[0]:+9.2f} {more[1]:+9.2f}")
+
+
+def unpacked_layer(folder: Path) -> Path:
+    """Builds the full layer and unpacks it; the wrapper may be run."""
+    arch = "x86_64" if platform.machine() == "x86_64" else "arm64"
+    (path,) = build([arch], ["full"], folder, project_root() / ".cache" / "layer")
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder)
+    (folder / "otel-instrument").chmod(0o755)
+    return folder
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--python", nargs="+", default=[sys.executable], help="interpreters, of no environment")
-    parser.add_argument("--functions", nargs="+", choices=[*FUNCTIONS], default=[*FUNCTIONS])
+    parser.add_argument("--python", nargs="*", default=[], help="interpreters, of no virtual environment")
+    parser.add_argument(
+        "--node", nargs="*", default=[], help="node executables, or major versions that `make node` brings"
+    )
+    parser.add_argument("--functions", nargs="+", choices=FUNCTIONS, default=FUNCTIONS)
+    parser.add_argument("--without", nargs="+", choices=("ours", "official"), default=(), help="tracers to leave out")
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--invocations", type=int, default=60)
     parser.add_argument("--json", type=Path, default=Path("target/bench/tracing.json"), help="raw data (%(default)s)")
     options = parser.parse_args()
     threading.excepthook = lambda _arguments: None  # a fake's thread ends with its socket
     header = {"machine": machine.describe(), "load_before": machine.load(), "command": " ".join(sys.argv)}
+    runtimes: list[Runtime] = [*map(Python, options.python), *map(Node, options.node)]
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         layer = unpacked_layer(Path(folder))
-        for interpreter in options.python:
-            for kind, packages in (("function", FUNCTION_PACKAGES), ("official", OFFICIAL_PACKAGES)):
-                installed(interpreter, kind, packages)
+        for runtime in runtimes:
+            runtime.install()
         header["scheduling"] = machine.run_ahead(enabled=True)
         for name, value in header.items():
             print(f"{name}: {value}")
-        for interpreter in options.python:
-            version = subprocess.run([interpreter, "-V"], capture_output=True, text=True, check=True).stdout.strip()
+        for runtime in runtimes:
             for function in options.functions:
-                title = f"{version}, {function}"
-                results[title] = measure(interpreter, function, layer, options)
+                title = f"{runtime.title}, {function}"
+                results[title] = measure(runtime, function, layer, options)
                 print_function(title, results[title])
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(header | {"load_after": machine.load(), "results": results}, indent=1) + "\n")

@@ -56,6 +56,7 @@ FUNCTION_LINES_MAX = 80
 LONG_FUNCTIONS: set[str] = set()  # "package.module.function", each with a reason
 
 LOCKS = (
+    "bench/node/package-lock.json",
     "requirements.lock",
     "tests/conformance/rie.lock",
     "tests/conformance/node/package-lock.json",

@@ -1,4 +1,4 @@
-"""What the tracing bench installs: for each interpreter the functions' packages, and the official tracer's.
+"""Python for the tracing bench: functions, their packages, the official tracer's, and how a runtime is started.
 
 The official one is built as the community's layer for Lambda is: `opentelemetry-instrument` starts the runtime, the
 handler is wrapped by the AWS Lambda instrumentation, every instrumentation of the list is there.
@@ -6,13 +6,11 @@ handler is wrapped by the AWS Lambda instrumentation, every instrumentation of t
 
 from __future__ import annotations
 
-import platform
 import subprocess
-import zipfile
 from functools import cache
 from typing import TYPE_CHECKING
 
-from o2_lambda.layer.build import build, project_root
+from o2_lambda.layer.build import project_root
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,8 +40,61 @@ lambda_handler = getattr(import_module(module), name)
 """
 
 
+FUNCTIONS = {
+    "trivial": "def handler(event, context):\n    return {'statusCode': 200}\n",
+    "http": (
+        "import os, requests\nsession = requests.Session()\n"
+        "def handler(event, context):\n    return session.get(os.environ['SERVICE'] + '/things').json()\n"
+    ),
+    "aws": (
+        "import os, boto3\ntable = boto3.client('dynamodb', endpoint_url=os.environ['SERVICE'])\n"
+        "def handler(event, context):\n    return table.list_tables()['TableNames']\n"
+    ),
+}
+
+
+class Python:
+    """An interpreter, of no virtual environment."""
+
+    handler = "app.handler"
+
+    def __init__(self, interpreter: str) -> None:
+        self._interpreter = interpreter
+        done = subprocess.run([interpreter, "-V"], capture_output=True, text=True, check=True)
+        self.title = done.stdout.strip()
+
+    def install(self) -> None:
+        """Makes everything ready that `start` needs."""
+        _installed(self._interpreter, "function", FUNCTION_PACKAGES)
+        _installed(self._interpreter, "official", OFFICIAL_PACKAGES)
+
+    def write(self, function: str, task: Path) -> None:
+        """Puts a function into its folder."""
+        (task / "app.py").write_text(FUNCTIONS[function])
+
+    def start(self, task: Path, official: str) -> tuple[list[str], dict[str, str]]:
+        """Command and variables of a runtime process; `official` is the endpoint of the official tracer, if any."""
+        packages = [_installed(self._interpreter, "function", FUNCTION_PACKAGES)]
+        command = [self._interpreter, "-m", "awslambdaric", self.handler]
+        environment = {}
+        if official:
+            packages.append(_installed(self._interpreter, "official", OFFICIAL_PACKAGES))
+            wrapped = "otel_wrapper.lambda_handler"
+            environment = {
+                "ORIG_HANDLER": self.handler,
+                "_HANDLER": wrapped,
+                "OTEL_SERVICE_NAME": "bench",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": official,
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+                "OTEL_METRICS_EXPORTER": "none",
+                "OTEL_LOGS_EXPORTER": "none",
+            }
+            command = [self._interpreter, str(packages[1] / "bin/opentelemetry-instrument"), *command[:-1], wrapped]
+        return command, environment | {"PYTHONPATH": ":".join(map(str, [task, *packages]))}
+
+
 @cache
-def installed(interpreter: str, kind: str, packages: tuple[str, ...]) -> Path:
+def _installed(interpreter: str, kind: str, packages: tuple[str, ...]) -> Path:
     """A folder with packages for an interpreter, byte code included; installed once, into the project's cache."""
     version = subprocess.run([interpreter, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
     folder = project_root() / ".cache" / "bench" / f"{kind}-{version}"
@@ -66,14 +117,4 @@ def installed(interpreter: str, kind: str, packages: tuple[str, ...]) -> Path:
             (folder / "otel_wrapper.py").write_text(OTEL_WRAPPER)
         subprocess.run([interpreter, "-m", "compileall", "-q", folder], check=False)  # templates in it are no Python
         stamp.write_text(recipe)
-    return folder
-
-
-def unpacked_layer(folder: Path) -> Path:
-    """Builds the full layer and unpacks it; the wrapper may be run."""
-    arch = "x86_64" if platform.machine() == "x86_64" else "arm64"
-    (path,) = build([arch], ["full"], folder, project_root() / ".cache" / "layer")
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(folder)
-    (folder / "otel-instrument").chmod(0o755)
     return folder
