@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from o2_lambda.backend.proxy import FaultProxy, ProxyFaults
+from tests.integration.wire import eventually
 
 from .client import connect, raw_request, read_to_end, read_to_reset
 
@@ -94,6 +95,25 @@ def test_reset_at_a_byte_of_the_request(backend: BackendServer, proxy: FaultProx
         connection.sendall(request_bytes)
         assert read_to_reset(connection) == b""
     assert backend.streams() == []
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_clients_that_give_up_are_counted(
+    backend: BackendServer, proxy: FaultProxy, request_bytes: bytes, *, waits: bool
+) -> None:
+    """Who hangs up on an answer that is still to come has abandoned its request; who has read it has not."""
+    backend.faults.black_hole = not waits
+    with connect(proxy.port) as connection:
+        connection.sendall(request_bytes)
+        if waits:
+            read_to_end(connection)
+        else:
+            eventually(lambda: backend.requests, "the request's arrival")
+    if waits:
+        eventually(lambda: not proxy._tunnels, "the connection's end")
+        assert proxy.requests_abandoned == 0
+    else:
+        eventually(lambda: proxy.requests_abandoned == 1, "an abandoned request")
 
 
 def test_half_close_after_a_part_of_the_answer(proxy: FaultProxy, request_bytes: bytes) -> None:

@@ -17,6 +17,15 @@ CASES = {
         ),
         _BUDGET_0,
     ),
+    # The same where the runtime has used up its share of the two seconds: they were taken for whole.
+    "shutdown_under_another_clock_after_a_stubborn_runtime": Schedule(
+        "stubborn",
+        (
+            Step({"lines": 20, "stubborn": True}, BY_NAME["black hole"]),
+            Step({"lines": 20}, platform={"clock_jump_ms": -3_600_000}),
+        ),
+        _BUDGET_0,
+    ),
     # A sign-in page under 200 counted as an answer to spans.
     "spans_answered_by_a_web_page": Schedule(
         "page",

@@ -10,7 +10,11 @@ from pathlib import Path
 
 # Shell that runs before the extension, in its process.
 PLACES = {
-    "full tmp": "mount -t tmpfs -o size=4k none /tmp && head -c 4096 /dev/zero > /tmp/full",
+    "full tmp": """exec 3<"$KEEP"
+mount -t tmpfs -o size=32k none /tmp
+case "$KEEP" in /tmp/*) mkdir -p "${KEEP%/*}" && cat <&3 >"$KEEP" ;; esac
+exec 3<&-
+head -c 65536 /dev/zero >/tmp/full 2>/dev/null""",
     "own name server": 'mount --bind "$HERE/resolv.conf" /etc/resolv.conf',
 }
 MEMORY_LEFT_BYTES = 512 * 1024
@@ -46,8 +50,8 @@ def tighten(pid: int, place: str) -> None:
         resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))
 
 
-def wrap(executable: Path, place: str, folder: Path) -> Path:
-    """An executable of the same name that runs `executable` in `place`."""
+def wrap(executable: Path, place: str, folder: Path, keep: Path) -> Path:
+    """An executable of the same name that runs `executable` in `place`, where the file `keep` can still be read."""
     if place not in PLACES:
         return executable
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +59,7 @@ def wrap(executable: Path, place: str, folder: Path) -> Path:
     program = executable
     if place == "full tmp":  # which may hide the executable itself
         program = Path("/mnt") / executable.name
-        inside = f'mount --bind "{executable.parent}" /mnt\n'
+        inside = f'KEEP="{keep}"\nmount --bind "{executable.parent}" /mnt\n'
     else:
         inside = f'HERE="{folder}"\n'
     script = f'{inside}{PLACES[place]}\nexec "{program}" "$@"\n'

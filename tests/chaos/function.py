@@ -1,6 +1,7 @@
 """A function and its runtime in one script, started as `python -I -S function.py`: it prints, exports, ends badly.
 
-The event says what to do: `lines` of `width` characters, `spans` exported one by one, `sleep_ms`, and how it `ends`.
+The event says what to do: `lines` of `width` characters, `spans` exported one by one, `sleep_ms`, and how it `ends`;
+`stubborn` ones hear no SIGTERM, and use up what Lambda grants a runtime at shutdown.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ def export(span_id: str) -> None:
 
 def work(request_id: str, event: dict[str, object]) -> None:
     """What the function does with an event."""
+    if event.get("stubborn"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for _ in range(int(str(event.get("spans", 0)))):
         export(os.urandom(8).hex())
     filling = "x" * int(str(event.get("width", 0)))

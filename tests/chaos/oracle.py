@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 # A hold that ignored its budget would go on to the function's deadline, which is further away than this.
 ALLOWANCE_MS = 3000  # seen from outside, by an emulator that competes for the same processors
 OWN_ALLOWANCE_MS = 1000  # by the extension's own count
-TELEMETRY_MS = 25  # Lambda's buffering: it is over before runtimeDone reaches the extension
+# Of the two seconds of a shutdown that leaves something behind: who sent up to the end has not had the time for it all.
+BUSY_S_MIN, UNUSED_S_MAX = 0.8, 0.6
 # An executable with its interpreter, its buffer, the body and the batch at hand; a process from source starts larger.
 MEMORY_KB_MAX = 64 * 1024
 MEMORY_PER_BUFFER = 2
@@ -67,7 +68,9 @@ def _conservation(evidence: Evidence) -> Iterator[str]:
     if stored < logs["delivered"]:
         yield f"{logs['delivered']} counted as delivered, {stored} are stored"
     held = evidence.ledgers[-1].get("logs", {}).get("held", 0) if evidence.ledgers else 0
-    if held and evidence.ends_healthy and not evidence.schedule.confinement and not evidence.schedule.cpus:
+    confined = evidence.schedule.confinement or evidence.schedule.cpus
+    hurried = evidence.busy_s > BUSY_S_MIN and evidence.unused_s < UNUSED_S_MAX
+    if held and evidence.ends_healthy and not confined and not hurried:
         yield f"{held} are held at the end though nothing stood in their way"
     gone = sum(logs["rejected"].values()) + sum(logs["dropped"].values()) + logs["held"]
     if stored + gone < logs["received"]:
@@ -111,15 +114,11 @@ def _duplicates(evidence: Evidence) -> Iterator[str]:
 
 
 def may_duplicate(evidence: Evidence) -> bool:
-    """Whether an answer may have been lost: by a trouble, by a cut, or by a timeout of the client."""
-    limit_s = int(evidence.schedule.settings.get("O2_REQUEST_TIMEOUT_MS", "30000")) / 1000 / 2
+    """Whether an answer may have been lost: by a trouble, by a cut, or because the client gave up waiting for it."""
     return (
         evidence.answers_lost
         or any(trouble.loses_answers for trouble in evidence.schedule.troubles)
-        or any(
-            request.records and (request.t_answered is None or request.t_answered - request.t_monotonic > limit_s)
-            for request in evidence.requests
-        )
+        or any(request.records and request.t_answered is None for request in evidence.requests)
     )
 
 
@@ -161,7 +160,7 @@ def _holds(evidence: Evidence) -> Iterator[str]:
         ends = step.event.get("ends", "return")
         if result.outcome == "timeout" and ends != "hang":
             yield f"an invocation timed out: {step.event}"
-        limit_ms = hold_limit_ms(evidence, step.platform)
+        limit_ms = hold_limit_ms(evidence, result.request_id)
         if limit_ms is not None and ends in ("return", "raise") and result.extension_overhead_ms > limit_ms:
             yield f"an invocation was held for {result.extension_overhead_ms:.0f} ms of {limit_ms:.0f} ms"
     for ledger in evidence.ledgers:
@@ -169,12 +168,23 @@ def _holds(evidence: Evidence) -> Iterator[str]:
             yield f"a hold took {ledger['hold_ms_max']} ms by the extension's own count"
 
 
-def hold_limit_ms(evidence: Evidence, platform: dict[str, Any]) -> float | None:
+def hold_limit_ms(evidence: Evidence, request_id: str) -> float | None:
     """What the hold of one invocation may take; None where the platform never said that the function was done."""
-    if platform.get("missing_runtime_done") or platform.get("drop_posts") or platform.get("reorder_batches"):
+    done_ms = [fact.t_ms for fact in evidence.facts if fact.kind == "event" and _is_done(fact.detail, request_id)]
+    told_ms = [
+        delivery.t_ms
+        for delivery in evidence.deliveries
+        if (delivery.subscriber, delivery.status) == (evidence.name, 200)
+        and any(_is_done(event, request_id) for event in delivery.events)
+    ]
+    if not done_ms or not told_ms:
         return None
-    late_ms = float(platform.get("delay_post_ms", 0))
-    return evidence.schedule.budget_ms + TELEMETRY_MS + late_ms + ALLOWANCE_MS * _slowness(evidence)
+    late_ms = told_ms[0] - done_ms[0]  # before that nobody can know
+    return evidence.schedule.budget_ms + late_ms + ALLOWANCE_MS * _slowness(evidence)
+
+
+def _is_done(event: dict[str, Any], request_id: str) -> bool:
+    return event["type"] == "platform.runtimeDone" and event["record"].get("requestId") == request_id
 
 
 def _slowness(evidence: Evidence) -> int:

@@ -86,8 +86,8 @@ class Upstream:
         """What goes into O2_ENDPOINT."""
         return f"{'https' if self._tls else 'http'}://{HOST}:{self.proxy.port}"
 
-    def befall(self, trouble: Trouble) -> None:
-        """Changes the weather; kept connections end where they would escape it."""
+    def befall(self, trouble: Trouble) -> bool:
+        """Changes the weather; kept connections end where they would escape it. Returns whether they did."""
         faults = self.backend.faults
         faults.clear()
         if trouble.fault:
@@ -95,8 +95,10 @@ class Upstream:
         self._route(trouble.route or "good")
         before = self.proxy.faults
         self.proxy.faults = ProxyFaults(**trouble.proxy)
-        if trouble.route or self.proxy.faults != before:
+        cuts = bool(trouble.route) or self.proxy.faults != before
+        if cuts:
             self.proxy.reset_all_connections()
+        return cuts
 
     @property
     def is_clear(self) -> bool:

@@ -24,10 +24,11 @@ from tests.packaging.dns import DnsServer
 if TYPE_CHECKING:
     from o2_lambda.backend.journal import RequestRecord
     from o2_lambda.emulator.invocation import InvokeResult
-    from o2_lambda.emulator.timeline import Fact
+    from o2_lambda.emulator.timeline import Delivery, Fact
     from tests.chaos.schedule import Schedule, Step
     from tests.chaos.upstream import Upstream
 
+SHUTDOWN_S = 2.0
 ANSWER_S_MAX = 0.2  # for an answer to pass the proxy on a busy machine
 NAME, ELSEWHERE = "openobserve.test", "127.0.0.9"  # where nobody listens
 NAMES = {NAME: "127.0.0.1"}
@@ -56,8 +57,11 @@ class Evidence:
     printed: list[str] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
     requests: list[RequestRecord] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)  # of telemetry, failed ones included
     peak_kb: int = 0
-    answers_lost: bool = False  # a connection was cut over a request that had been stored
+    answers_lost: bool = False  # a connection was cut over a request that had been stored, or the client gave up first
+    busy_s: float = 0.0  # how long into the last shutdown the backend had something to answer
+    unused_s: float = 0.0  # what was left of its time
     ends_healthy: bool = False  # nothing stands in the way of what is held when the shutdown begins
 
     @property
@@ -89,11 +93,19 @@ class World:
             sandbox.emulator.on_freeze.append(lambda: self._weigh(sandbox, evidence))
             if schedule.confinement and sandbox.init_result and sandbox.init_result.status == "success":
                 tighten(sandbox.emulator.pid(evidence.name), schedule.confinement)
+            abandoned = self.upstream.proxy.requests_abandoned
             for step in schedule.steps:
                 self._prepare(step, sandbox, evidence, names)
                 evidence.results.append(sandbox.invoke(json.dumps(step.event).encode()))
+            self._disarm(sandbox)
             evidence.ends_healthy = self._is_healthy(schedule)
+            began_s = time.monotonic()
             sandbox.shutdown()
+            ended_s = time.monotonic()
+            answered_s = [request.t_answered for request in self.upstream.backend.requests if request.t_answered]
+            evidence.busy_s = max(answered_s, default=began_s) - began_s
+            evidence.unused_s = SHUTDOWN_S - (ended_s - began_s)
+            evidence.answers_lost |= self.upstream.proxy.requests_abandoned > abandoned
         self._collect(evidence, sandbox, stream)
         return evidence
 
@@ -121,7 +133,7 @@ class World:
         return LambdaConfig(
             runtime_command=[sys.executable, "-I", "-S", Path(function.__file__)],
             task_root=self.folder,
-            extensions=[wrap(self.executable, schedule.confinement, place)],
+            extensions=[wrap(self.executable, schedule.confinement, place, upstream.ca_file)],
             environment=environment,
             timeout_ms=schedule.timeout_ms,
             log_format=schedule.log_format,
@@ -133,8 +145,8 @@ class World:
     def _prepare(self, step: Step, sandbox: LocalLambda, evidence: Evidence, names: DnsServer | None) -> None:
         if step.idle_ms:
             time.sleep(step.idle_ms / 1000)
-        if step.cut or step.upstream is not None:
-            evidence.answers_lost |= any(_is_on_its_way(request) for request in self.upstream.backend.requests)
+        on_its_way = any(_is_on_its_way(request) for request in self.upstream.backend.requests)
+        cuts = bool(step.cut)
         self.upstream.cut(step.cut)
         if step.restart:
             evidence.answers_lost = True
@@ -144,10 +156,17 @@ class World:
             names.silent = step.names == "silent"
             names.delay_s = SLOW_ANSWER_S if step.names == "slow" else 0.0
         if step.upstream is not None:
-            self.upstream.befall(step.upstream)
-        fresh = Faults()
-        for name in ("clock_jump_ms", *step.platform):
-            setattr(sandbox.config.faults, name, step.platform.get(name, getattr(fresh, name)))
+            cuts |= self.upstream.befall(step.upstream)
+        evidence.answers_lost |= cuts and on_its_way
+        self._disarm(sandbox)
+        for name, value in step.platform.items():
+            setattr(sandbox.config.faults, name, value)
+
+    @staticmethod
+    def _disarm(sandbox: LocalLambda) -> None:
+        """What the last step has not used up must not hit the next one."""
+        for name, value in vars(Faults()).items():
+            setattr(sandbox.config.faults, name, value)
 
     def _is_healthy(self, schedule: Schedule) -> bool:
         """Whether what is held can go now; an environment that ended in the last step has gone through its shutdown."""
@@ -170,6 +189,7 @@ class World:
         evidence.spans = vault.rows("traces", stream)
         evidence.sent = sandbox.telemetry_sent.get(evidence.name, [])
         evidence.facts = sandbox.timeline
+        evidence.deliveries = sandbox.deliveries
         for source, line in sandbox.output:
             if source == f"extension:{evidence.name}":
                 evidence.printed.append(line)

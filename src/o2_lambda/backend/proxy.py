@@ -31,6 +31,8 @@ _LINGER_RESET = struct.pack("ii", 1, 0)
 # Linux: a socket filter of one instruction, "return 0", discards what comes before TCP sees it.
 _SO_ATTACH_FILTER = 26
 _RETURN = 0x06
+# TLS says goodbye in a record of this size at most; what is longer asks for something.
+_FAREWELL_BYTES = 64
 _CONTENT_LENGTH = re.compile(rb"(?i)(content-length: *)(\d+)")
 
 
@@ -69,6 +71,7 @@ class FaultProxy:
         self._listener.settimeout(0)
         self.port: int = self._listener.getsockname()[1]
         self._accepted = 0
+        self._abandoned = 0
         self._tunnels: dict[asyncio.Task[None], _Tunnel] = {}
         self._accepting: asyncio.Task[None] | None = None
         self._loop = asyncio.new_event_loop()
@@ -93,6 +96,11 @@ class FaultProxy:
     def connections_accepted(self) -> int:
         """How many connections were accepted, those included that a fault cut at once."""
         return self._accepted
+
+    @property
+    def requests_abandoned(self) -> int:
+        """How often a client hung up, or reset its connection, with an answer still to come: it gave up waiting."""
+        return self._abandoned
 
     def pause(self) -> None:
         """Accept no more: new connections wait in the kernel's backlog, open ones go on."""
@@ -132,10 +140,13 @@ class FaultProxy:
         while True:
             client, _ = await self._loop.sock_accept(self._listener)
             self._accepted += 1
-            tunnel = _Tunnel(client, self.upstream, replace(self.faults))
+            tunnel = _Tunnel(client, self.upstream, replace(self.faults), self._note_abandoned)
             task = self._loop.create_task(tunnel.run())
             self._tunnels[task] = tunnel
             task.add_done_callback(self._tunnels.pop)
+
+    def _note_abandoned(self) -> None:
+        self._abandoned += 1
 
     def _reset_tunnels(self) -> _Pending:
         for tunnel in self._tunnels.values():
@@ -159,8 +170,12 @@ def _cancel(tasks: list[asyncio.Task[None]]) -> _Pending:
 class _Tunnel:
     """One connection through the proxy."""
 
-    def __init__(self, client: socket.socket, upstream: tuple[str, int], faults: ProxyFaults) -> None:
+    def __init__(
+        self, client: socket.socket, upstream: tuple[str, int], faults: ProxyFaults, abandoned: Callable[[], None]
+    ) -> None:
         self.ends_with_reset = False
+        self._abandoned = abandoned
+        self._awaits_answer = False  # the client's last words were a question
         self._client = client
         self._upstream = upstream
         self._faults = faults
@@ -224,7 +239,7 @@ class _Tunnel:
         bounds = [bound for bound in (reset_after, close_after) if bound is not None]
         room = min(bounds, default=None)
         while room is None or room > 0:
-            chunk = await loop.sock_recv(source, 1 if dribble_ms else _CHUNK_BYTES)
+            chunk = await self._receive(source, 1 if dribble_ms else _CHUNK_BYTES)
             if not chunk:
                 break
             await asyncio.sleep((self._faults.latency_ms + dribble_ms) / 1000)
@@ -232,6 +247,8 @@ class _Tunnel:
                 chunk = _CONTENT_LENGTH.sub(lambda found: b"%s%d" % (found[1], int(found[2]) + length_off), chunk, 1)
             passing = chunk if room is None else chunk[:room]
             await loop.sock_sendall(sink, passing)
+            if sink is self._client:
+                self._awaits_answer = False
             room = None if room is None else room - len(passing)
         if room == 0 and reset_after is not None and reset_after == min(bounds):
             raise _ResetError
@@ -239,3 +256,19 @@ class _Tunnel:
             sink.shutdown(socket.SHUT_WR)
         while await loop.sock_recv(source, _CHUNK_BYTES):
             pass
+
+    async def _receive(self, source: socket.socket, bytes_max: int) -> bytes:
+        """What has come, empty at the end; of a client it is noted whether it still wanted an answer then."""
+        loop = asyncio.get_running_loop()
+        if source is not self._client:
+            return await loop.sock_recv(source, bytes_max)
+        try:
+            chunk = await loop.sock_recv(source, bytes_max)
+        except ConnectionError:  # what it had been sent was not read
+            self._abandoned()
+            raise
+        if len(chunk) > _FAREWELL_BYTES:
+            self._awaits_answer = True
+        elif not chunk and self._awaits_answer:
+            self._abandoned()
+        return chunk
