@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from tests.integration.connect_proxy import ForwardProxy
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 CREDENTIALS = "Basic cm9vdEBleGFtcGxlLmNvbTpDb21wbGV4cGFzcyMxMjM="
 FUNCTION_NAME = "orders"
+INVOCATIONS_MAX, PAUSE_S = 40, 0.1
 # Waits of a second and more are what users want and tests do not.
 QUICK: Settings = {"O2_INITIAL_RETRY_DELAY_MS": "20", "O2_MAX_RETRY_DELAY_MS": "100"}
 
@@ -142,6 +144,15 @@ class Rig:
         self.done()
         self.await_next()
         return request_id
+
+    def invocations_until(self, text: str) -> str:
+        """Invocations that print a line each, one after the other, until the extension says `text`; its line."""
+        for number in range(INVOCATIONS_MAX):
+            self.invocation(f"line {number}")
+            if self.process.matching(text):
+                break
+            time.sleep(PAUSE_S)  # the extension's own pause after a failure, or it would not try again
+        return self.process.await_line(text)
 
     def report(self) -> None:
         """Lambda's last event of an invocation, which comes after `/next`."""

@@ -38,8 +38,8 @@ def test_a_failed_batch_is_sent_again(arena: Arena) -> None:
     rig = arena.rig(**END, **QUICK)
     rig.sink.plan = [500, 500]
     rig.invocation("a", "b")
-    assert rig.sink.lines() == ["a", "b"]
     assert rig.end().logs["held"] == 0
+    assert rig.sink.lines() == ["a", "b"]
 
 
 def test_a_slow_backend_loses_nothing_in_continuous_mode(arena: Arena) -> None:

@@ -213,4 +213,5 @@ def test_an_answer_without_json_is_no_success(arena: Arena) -> None:
     rig = arena.rig(**END, **QUICK)
     rig.sink.plan = [response(200, b"<html></html>")]
     rig.invocation("a")
+    assert rig.end().logs["held"] == 0
     assert rig.sink.lines() == ["a"]

@@ -46,6 +46,17 @@ def told(stage: Stage, function: LocalLambda) -> dict[str, Any]:
     return record
 
 
+def test_what_is_held_survives_a_runtime_that_dies_unheard(stage: Stage) -> None:
+    """Lambda never says that the function is done, so the extension waits, until it is killed: its data has gone."""
+    patch = "from o2_lambda.extension import engine\nengine.SILENCE_MS = 200"
+    stage.code = LAST_WORDS.replace('print("last words")', 'print("last words"); sys.stdout.flush(); os._exit(3)')
+    settings = {"O2_FLUSH_STRATEGY": "end"}
+    with stage.function(patch=patch, settings=settings, faults=Faults(missing_runtime_done=1)) as function:
+        assert function.invoke().outcome == "failure"
+    assert "last words\n" in [row["record"] for row in stage.stored("function")]
+    assert stage.stored("platform.start")
+
+
 @pytest.mark.parametrize("report", ["missing", "early"])
 def test_memory_that_runs_out(stage: Stage, report: str) -> None:
     """With Lambda's report or without: reason, request, memory; and the lines before the end."""

@@ -10,6 +10,7 @@ import pytest
 import trustme
 
 from o2_lambda.backend import BackendConfig, BackendServer
+from o2_lambda.backend.proxy import FaultProxy, ProxyFaults
 from tests.integration.connect_proxy import ForwardProxy
 from tests.integration.otlp_requests import export_request
 from tests.integration.rig import CREDENTIALS, QUICK, with_otlp
@@ -74,9 +75,7 @@ def test_a_folder_of_certificates(arena: Arena, authority: trustme.CA) -> None:
 
 def assert_held_and_told(rig: Rig, text: str) -> None:
     """Nothing is sent, one line says why, invocations go on, and at the end what is held is told."""
-    for number in range(4):
-        rig.invocation(f"line {number}")
-    warning = rig.process.await_line("WARN OpenObserve cannot be reached")
+    warning = rig.invocations_until("WARN OpenObserve cannot be reached")
     assert "certificate" in warning
     assert text in warning
     ending = rig.end()
@@ -150,12 +149,28 @@ def test_a_handshake_that_stalls(arena: Arena) -> None:
     assert ending.ledger["hold_ms_max"] < 1000
 
 
+def test_a_handshake_that_stalls_is_given_up_long_before_the_request(arena: Arena, authority: trustme.CA) -> None:
+    """Connecting has a bound of its own, whatever O2_REQUEST_TIMEOUT_MS allows; then it is tried anew."""
+    patch = "from o2_lambda.extension.io import uplink\nuplink.CONNECT_S_MAX = 0.3"
+    sink = arena.sink(server_context(authority))
+    settings = {**END, **QUICK, "O2_CA_CERT": write_authority(authority, arena.folder)}
+    with FaultProxy("127.0.0.1", sink.port, ProxyFaults(stall=True)) as proxy:
+        settings |= {"O2_ENDPOINT": f"https://127.0.0.1:{proxy.port}", "O2_REQUEST_TIMEOUT_MS": "900000"}
+        rig = arena.rig(sink=sink, patch=patch, **settings)
+        rig.invocation("a")
+        rig.process.await_line("timed out")
+        proxy.faults = ProxyFaults()
+        rig.begin()
+        sink.await_lines(1)
+        rig.done()
+        rig.await_next()
+        assert rig.end().logs["held"] == 0
+
+
 def test_a_server_without_tls(arena: Arena, backend: BackendServer) -> None:
     """https:// to a plain port is a failure with a reason, not a hang."""
     rig = arena.rig(**END, **QUICK, O2_ENDPOINT=backend.url.replace("http:", "https:"))
-    for number in range(4):
-        rig.invocation(f"line {number}")
-    rig.process.await_line("OpenObserve cannot be reached")
+    rig.invocations_until("OpenObserve cannot be reached")
     assert rig.end().status == 0
 
 
@@ -224,9 +239,7 @@ def test_a_proxy_that_is_not_there(arena: Arena) -> None:
     """The line names the proxy's address, not OpenObserve's."""
     port = free_port()
     rig = arena.rig(**END, **QUICK, O2_PROXY=f"http://127.0.0.1:{port}")
-    for number in range(4):
-        rig.invocation(f"line {number}")
-    assert f"127.0.0.1:{port}" in rig.process.await_line("OpenObserve cannot be reached")
+    assert f"127.0.0.1:{port}" in rig.invocations_until("OpenObserve cannot be reached")
     assert not rig.sink.requests
 
 

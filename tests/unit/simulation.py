@@ -316,6 +316,7 @@ class World:
             assert owed, "held with nothing left to send"
             assert any(not each.backoff.is_open for each in owed), "held although the upstream is down"
             assert any(each.patience.may_hold(now) for each in owed), "held although that was in vain lately"
+            assert any(each.in_flight or each.backoff.may_send(now) for each in owed), "held for a pause"
 
     # Results
 

@@ -7,6 +7,7 @@ import pytest
 from o2_lambda.extension.core.flush import DEADLINE_MARGIN_MS
 from o2_lambda.extension.core.model import Outcome
 from o2_lambda.extension.core.otlp import PROTOBUF
+from o2_lambda.extension.engine import SILENCE_MS
 from tests.unit import events
 from tests.unit.otlp_samples import encode, logs, traces
 from tests.unit.simulation import World, run, silent, stored
@@ -155,6 +156,66 @@ def test_invocation_that_is_retried_is_held_until_its_own_done() -> None:
     world.telemetry(events.line("its last words"), events.done("same"))
     world.let_go()
     assert world.account()["held"] == 0
+
+
+def test_report_tells_that_the_function_is_done() -> None:
+    """Lambda reports an invocation that it has given up, and runtimeDone went missing: nobody waits any longer."""
+    world = World(O2_FLUSH_STRATEGY="end")
+    request_id = world.invoke()
+    world.telemetry(events.start(request_id), events.line("last words"))
+    world.advance(100)
+    assert not world.is_polling
+    world.report()
+    world.let_go()
+    assert world.ms < world.deadline_ms - DEADLINE_MARGIN_MS
+    assert world.account()["held"] == 0
+
+
+def test_report_of_an_earlier_attempt_is_not_that_of_its_retry() -> None:
+    """Both have the same request id; the first report comes with the second attempt, before its start."""
+    world = World(O2_FLUSH_STRATEGY="end")
+    world.invoke("same")
+    world.telemetry(events.start("same"))
+    world.finish(status="failure")
+    world.let_go()
+    world.invoke("same")
+    world.telemetry(events.report("same"), events.start("same"), events.line("second attempt"))
+    world.advance(100)
+    assert not world.is_polling
+    world.finish()
+    world.let_go()
+    assert world.account()["held"] == 0
+
+
+def test_a_silent_function_leaves_time_to_send() -> None:
+    """What is held after a second of silence goes beside the function; the next time after two, and so on."""
+    world = World(O2_FLUSH_STRATEGY="end")
+    world.invoke(timeout_ms=25_000)
+    world.log(2)
+    world.advance(SILENCE_MS - 1)
+    assert world.sent == []
+    world.advance(1)
+    assert world.sent == [2]
+    world.log(1)
+    world.advance(2 * SILENCE_MS - 1)
+    assert world.sent == [2]
+    world.advance(1)
+    assert world.sent == [2, 1]
+    world.finish()
+    world.let_go()
+    world.invoke()
+    world.log(1)
+    sent = len(world.sent)
+    world.advance(SILENCE_MS)
+    assert len(world.sent) == sent + 1, "each invocation begins anew"
+
+
+def test_silence_sends_nothing_where_nothing_is_held() -> None:
+    """A function that computes for a minute costs no request."""
+    world = World(O2_FLUSH_STRATEGY="end")
+    world.invoke(timeout_ms=900_000)
+    world.advance(25_000)
+    assert world.requests == []
 
 
 def test_missing_done_is_not_waited_for_next_time() -> None:

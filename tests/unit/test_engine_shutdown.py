@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from o2_lambda.extension.core.model import Outcome
+from o2_lambda.extension.core.lifecycle import RUNTIME_GRACE_MS
+from o2_lambda.extension.core.model import Outcome, Request
 from o2_lambda.extension.core.otlp import PROTOBUF
 from o2_lambda.extension.engine import SETTLE_MS, SETTLE_WITHOUT_REPORT_MS, SHUTDOWN_RESERVE_MS
 from tests.unit import events
@@ -115,12 +116,12 @@ def test_upstream_that_never_answers_costs_no_deadline(timeout_ms: int) -> None:
 
 @pytest.mark.parametrize("skew_ms", [-7_200_000, -2500, 500, 7_200_000])
 def test_deadline_that_cannot_be_is_not_believed(skew_ms: int) -> None:
-    """After a freeze Lambda's clock and ours may differ by hours: two seconds are what there is, and they are used."""
+    """After a freeze Lambda's clock and ours may differ by hours: what is surely left of the two seconds is used."""
     world = after_one_invocation(silent, O2_FLUSH_BUDGET_MS="100")
     began_ms = world.ms
     world.shutdown(skew_ms=skew_ms)
     world.advance(3000)
-    assert world.exit_ms == began_ms + 2000 - SHUTDOWN_RESERVE_MS
+    assert world.exit_ms == began_ms + 2000 - RUNTIME_GRACE_MS - SHUTDOWN_RESERVE_MS
 
 
 def test_request_at_shutdown_ends_with_the_drain() -> None:
@@ -131,6 +132,31 @@ def test_request_at_shutdown_ends_with_the_drain() -> None:
     world.shutdown()
     assert world.in_flight is not None
     assert world.in_flight.timeout_ms <= 2000 - SHUTDOWN_RESERVE_MS
+
+
+@pytest.mark.parametrize(("after_ms", "delivered"), [(400, 10), (700, 6), (1500, 3), (2500, 0)])
+def test_what_a_slow_upstream_may_still_answer_is_not_sent_again(after_ms: int, delivered: int) -> None:
+    """At shutdown each batch sets out once: nothing goes out again while the first request may bring the answer."""
+
+    def slow(_world: World, request: Request) -> Reply:
+        if after_ms < request.timeout_ms:
+            return Reply(stored(request), after_ms=after_ms)
+        return Reply(Outcome(error="timed out"), after_ms=request.timeout_ms)
+
+    world = World(failing(503, times=1), O2_FLUSH_STRATEGY="end", O2_BATCH_SIZE="3", O2_REQUEST_TIMEOUT_MS="30000")
+    world.invoke()
+    world.log(8)
+    world.finish()
+    world.let_go()
+    world.report()
+    del world.requests[:]
+    world.upstream = slow
+    world.shutdown()
+    world.advance(2000)
+    bodies = [content(request) for request in world.requests]
+    assert len(bodies) == len(set(bodies))
+    assert world.account()["delivered"] == delivered
+    assert world.account()["held"] == 10 - delivered
 
 
 def test_failing_upstream_is_tried_again_in_the_time_left() -> None:

@@ -117,13 +117,15 @@ def test_first_requests_fail_and_nothing_is_lost(failures: int) -> None:
     "outcome", [Outcome(status=503), Outcome(error="connection refused"), Outcome(status=200, body=b"<html>")]
 )
 def test_failed_send_keeps_the_batch(outcome: Outcome) -> None:
-    """The very same bytes are sent again after a pause."""
+    """The very same bytes are sent again after a pause, beside the next invocation: none is held for it."""
     world = end(silent, O2_FLUSH_BUDGET_MS="60000")
     world.invoke(timeout_ms=120_000)
     world.log(3)
     world.finish()
     world.answer(outcome)
+    assert world.is_polling
     assert world.account()["held"] == 4
+    world.invoke(timeout_ms=120_000)
     world.advance(1000)
     assert len(world.requests) == 2
     assert world.requests[0].batch is world.requests[1].batch
@@ -136,7 +138,9 @@ def test_failed_send_keeps_the_batch(outcome: Outcome) -> None:
 def test_circuit_opens_and_invocations_pay_nothing() -> None:
     """After three failures in a row one line tells it, and `/next` is never held for sending."""
     world = end(failing(500), O2_FLUSH_BUDGET_MS="60000")
-    invocation(world)
+    for _ in range(3):
+        world.freeze(5000)
+        invocation(world)
     assert len(world.requests) == 3
     assert len(world.said("WARN", "cannot be reached")) == 1
     for _ in range(5):
@@ -147,8 +151,10 @@ def test_circuit_opens_and_invocations_pay_nothing() -> None:
 def test_probe_closes_the_circuit() -> None:
     """One success, and invocations are held again for what they have to send."""
     world = end(failing(500, times=3), O2_FLUSH_BUDGET_MS="60000")
-    invocation(world)
-    world.freeze(60_000)
+    for _ in range(3):
+        invocation(world)
+        world.freeze(60_000)
+    assert world.engine.destinations.senders[0].backoff.is_open
     world.invoke()
     world.advance(100)
     assert world.said("NOTICE", "answers again")
@@ -264,10 +270,44 @@ def test_retry_after_is_waited_for() -> None:
     world.finish()
     world.answer(Outcome(status=429, retry_after=b"30"))
     assert world.is_polling
+    world.invoke(timeout_ms=60_000)
     world.advance(29_999)
     assert len(world.requests) == 1
     world.advance(2000)
     assert len(world.requests) == 2
+
+
+@pytest.mark.parametrize("failure", [Outcome(status=503), Outcome(status=429), Outcome(error="reset")])
+@pytest.mark.parametrize("strategy", ["end", "auto", "periodic"])
+def test_the_pause_after_a_failure_is_not_waited_for(strategy: str, failure: Outcome) -> None:
+    """An invocation is held while its request is under way, and let go when that fails: a pause would be billed."""
+    world = World(lambda _world, _request: Reply(failure, after_ms=40), O2_FLUSH_STRATEGY=strategy)
+    invocation(world)
+    assert world.hold_ms == [40]
+    world.upstream = healthy
+    world.freeze(60_000)
+    world.invoke()
+    world.advance(100)
+    assert world.account()["held"] == 0, "it went beside the next one"
+
+
+@pytest.mark.parametrize("strategy", ["end", "continuous"])
+def test_nothing_sets_out_between_the_end_of_an_invocation_and_the_freeze(strategy: str) -> None:
+    """Its answer would come while nobody can read it; what a failure left waits for the next event."""
+    world = World(failing(503, times=1), O2_FLUSH_STRATEGY=strategy, O2_BATCH_SIZE="2")
+    world.invoke()
+    world.log(5)
+    world.finish()
+    world.let_go()
+    world.advance(200)
+    requests = len(world.requests)
+    world.advance(60_000)
+    assert len(world.requests) == requests
+    held = world.account()["held"]
+    assert held > 0
+    world.shutdown()
+    world.advance(2000)
+    assert world.account()["held"] == 0
 
 
 def test_one_poisonous_record_costs_itself_alone() -> None:

@@ -98,10 +98,10 @@ class Destinations:
         """Whether there is nothing more to send at shutdown, or no use in trying."""
         return all(sender.queue.is_empty or sender.is_hopeless for sender in self.senders)
 
-    def in_vain(self, hold: Hold, now: Now, *, receiving: bool) -> bool:
-        """Whether nothing that is owed, or on its way in, will be delivered however long an invocation is held."""
+    def in_vain(self, now: Now, *, receiving: bool) -> bool:
+        """Whether holding an invocation delivers nothing of what is owed, or on its way in."""
         waiting = [sender for sender in self.senders if receiving or not sender.queue.is_empty]
-        return all(sender.is_in_vain(now.ms, hold.until_ms) for sender in waiting)
+        return all(sender.is_in_vain(now.ms) for sender in waiting)
 
     def hold_ends(self, hold: Hold, now: Now, *, receiving: bool) -> None:
         """An invocation is let go: each destination is judged by what it made of the time."""
@@ -112,7 +112,7 @@ class Destinations:
                 continue
             if is_sent:
                 sender.patience.rewarded()
-            elif not sender.is_in_vain(now.ms, hold.until_ms):
+            elif not sender.is_in_vain(now.ms):
                 sender.patience.wasted(now.ms)
 
     def restored(self, actions: Actions) -> None:

@@ -31,6 +31,7 @@ SHUTDOWN_RESERVE_MS = 200  # of the two seconds: for the last lines and the exit
 SETTLE_MS = 60  # at shutdown: silence after which the telemetry is complete; two of Lambda's shortest buffering times
 SETTLE_WITHOUT_REPORT_MS = 300  # the same while the last invocation's platform.report is still owed
 EVIDENCE_RESERVE_MS = 500  # before the end of the drain: a failure is told then, whatever may still be to come
+SILENCE_MS = 1000  # of a function, in which there is time to send: the kill comes 2 s after a crash
 EARLY_EXPORT_INTERVAL_MS = 200  # bounds the requests that an SDK causes which exports span by span
 CHUNK_EVENTS_MAX = 512  # events joined at a time: bounds the copy in memory, and how far a batch overshoots its size
 
@@ -62,8 +63,10 @@ class Engine:
         self._request_id = ""
         self._done_id = ""  # the request of the last runtimeDone
         self._reported_id = ""  # the request of the last report
+        self._started_id: str | None = ""  # that of the last platform.start since INVOKE
         self._waits_for_done = sandbox.telemetry and not sandbox.managed
         self._interval_at_ms = now.ms + config.flush_interval_ms
+        self._silence_ms = SILENCE_MS  # after which this invocation sends
         self._let_go_early = False  # the last hold ended at its deadline, before runtimeDone
         self._events = 0  # lifecycle events so far
         self._awaits_restore = sandbox.snap_start
@@ -81,6 +84,11 @@ class Engine:
     def spare_id(self, instance_id: str) -> None:
         """The instance id to take when this turns out to be a sandbox restored from a snapshot."""
         self._splicer.spare_id = instance_id
+
+    @property
+    def _is_asleep(self) -> bool:
+        """Whether the sandbox may be frozen at any moment: a request that sets out now could lose its answer."""
+        return self.lifecycle.state == "PARKED" and self._request_id != "" and self._done_id == self._request_id
 
     # Facts
 
@@ -156,12 +164,13 @@ class Engine:
             self._drain(actions, now, receiving=receiving)
         elif self._hold is not None:
             self._send_exports_early(now)
+            self._send_in_silence(actions, now)
             self._consider_letting_go(actions, now, receiving=receiving)
         elif self.lifecycle.state == "RUNNING":
             actions.poll_next = True
             self.lifecycle.move("LET_GO")
         self._consider_interval(actions, now)
-        if not actions.exit:
+        if not actions.exit and not self._is_asleep:
             everything = self.lifecycle.state == "DRAINING" or (
                 self._hold is not None and self._hold.done_ms is not None
             )
@@ -185,10 +194,12 @@ class Engine:
             self._waits_for_done = False
         self.destinations.begin_invocation(let_go_early=self._let_go_early)
         self._let_go_early = False
+        self._silence_ms = SILENCE_MS
         self._rate.record(now.ms)
         request_id = get(event, "requestId") or ""
         if request_id == self._request_id:
             self._done_id = ""  # retried under the same id: the runtimeDone that was seen is not this one's
+            self._started_id = ""  # nor is the report that is still to come
         self._request_id = request_id
         self._testimony.began(request_id, now)
         self._splicer.begin_invocation(self._request_id, trace_id_of(get(event, "tracing", "value")))
@@ -219,12 +230,27 @@ class Engine:
         if now.ms >= self._early_at_ms and self.destinations.is_idle and self.buffer.seal_exports():
             self._early_at_ms = now.ms + EARLY_EXPORT_INTERVAL_MS
 
+    def _send_in_silence(self, actions: Actions, now: Now) -> None:
+        """What is held goes beside a function that has fallen silent, each time after twice as long a silence.
+
+        Were its runtime dead, and Lambda never said so, nothing else would send it before the process is killed.
+        """
+        hold = self._hold
+        if hold is None or hold.done_ms is not None or self.destinations.is_empty:
+            return
+        silent_at_ms = max(hold.started_ms, self._telemetry_at_ms) + self._silence_ms
+        if now.ms >= silent_at_ms:
+            self._silence_ms *= 2
+            self.destinations.flush()
+        else:
+            actions.wake_by(silent_at_ms)
+
     def _consider_letting_go(self, actions: Actions, now: Now, *, receiving: bool) -> None:
         hold = self._hold
         if hold is None:
             return
         all_sent = self.destinations.is_empty and not receiving
-        in_vain = self.destinations.in_vain(hold, now, receiving=receiving)
+        in_vain = self.destinations.in_vain(now, receiving=receiving)
         if not hold.is_over(now.ms, all_sent=all_sent, in_vain=in_vain):
             actions.wake_by(hold.until_ms)
             return
@@ -322,8 +348,12 @@ class Engine:
             self._waits_for_done = self.sandbox.telemetry and not self.sandbox.managed
         elif fact.type == RESTORE_START and (self._awaits_restore or not self.sandbox.snap_start):
             self._restore()
+        elif fact.type == "platform.start":
+            self._started_id = fact.request_id
         elif fact.type == "platform.report":
             self._reported_id = fact.request_id or self._request_id
+            if self._reported_id == self._request_id == self._started_id:
+                self._function_done(now)  # Lambda has gone on without us: runtimeDone went missing
         elif fact.type == "platform.logsDropped":
             records = get(fact.record, "droppedRecords")
             self.ledger.platform_logs_dropped += records if isinstance(records, int) else 0

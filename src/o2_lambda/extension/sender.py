@@ -73,10 +73,13 @@ class Sender:
         """Whether to stop trying at shutdown: the credentials have been refused again and again."""
         return self._refusals >= REFUSALS_MAX and self.in_flight is None
 
-    def is_in_vain(self, now_ms: int, until_ms: int) -> bool:
-        """Whether waiting until then cannot bring a delivery, or has not been worth it lately."""
-        no_attempt = self.in_flight is None and self.backoff.not_before_ms >= until_ms
-        return self.is_retired or self.backoff.is_open or no_attempt or not self.patience.may_hold(now_ms)
+    def is_in_vain(self, now_ms: int) -> bool:
+        """Whether nothing is on its way or may set out now, or waiting for it has not been worth it lately.
+
+        The pause after a failure is not waited for: the customer would pay for time in which nothing happens.
+        """
+        pauses = self.in_flight is None and not self.backoff.may_send(now_ms)
+        return self.is_retired or self.backoff.is_open or pauses or not self.patience.may_hold(now_ms)
 
     def retire(self) -> None:
         """Nothing is taken or sent any more; what is held is accounted for."""

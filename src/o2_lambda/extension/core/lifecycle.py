@@ -15,6 +15,7 @@ TRANSITIONS = {
 }
 
 SHUTDOWN_MS = 2000  # what Lambda grants external extensions
+RUNTIME_GRACE_MS = 600  # of it may have gone to the runtime, which is ended first
 INVOCATION_MS_MAX = 900_000  # the longest time that a function can have
 
 
@@ -35,11 +36,11 @@ class Lifecycle:
         """How long an event gives us. After a freeze our wall clock may be hours off: what cannot be is not believed.
 
         A deadline that is too far away is replaced by the last plausible one. One that has passed makes an invocation
-        let go at once, which is safe; at shutdown, where that would lose what is held, it means the whole two seconds.
+        let go at once, which is safe; at shutdown, where that would lose what is held, it means what is left at least.
         """
         left_ms = deadline_wall_ms - wall_ms if isinstance(deadline_wall_ms, int) else SHUTDOWN_MS
         if kind == "SHUTDOWN":
-            return left_ms if 0 < left_ms <= SHUTDOWN_MS else SHUTDOWN_MS
+            return left_ms if 0 < left_ms <= SHUTDOWN_MS else SHUTDOWN_MS - RUNTIME_GRACE_MS
         if left_ms <= INVOCATION_MS_MAX:
             self._granted_ms = left_ms
         return self._granted_ms

@@ -42,7 +42,8 @@ RESPONSE_BYTES_MAX = 1024 * 1024
 IDLE_REUSE_S_MAX = 20.0
 # Sent bytes that nobody acknowledges for so long mean a dead path, long before a slow server would be suspected.
 UNACKNOWLEDGED_MS_MAX = 2000
-CONNECT_S_MAX = 5.0
+CONNECT_S_MAX = 5.0  # for TCP, the proxy's tunnel and the TLS handshake together
+LAST_LOOK_S = 0.001  # past the deadline: what came in while the process was frozen lies ready to be read
 _RECEIVE_BYTES = 65_536
 USER_AGENT = "o2-lambda-extension"
 
@@ -72,9 +73,9 @@ class Connection:
         while view:
             view = view[self.tls.write(view) :]
 
-    def receive(self, timeout_s: float) -> bytes:
+    def receive(self, deadline: float) -> bytes:
         """What has come; empty at the end of the stream. Raises OSError."""
-        self._sock.settimeout(timeout_s)
+        self._sock.settimeout(max(deadline - monotonic(), LAST_LOOK_S))
         data: bytes = self._sock.recv(_RECEIVE_BYTES) if self.tls is None else self.tls.read(_RECEIVE_BYTES)
         return data
 
@@ -230,7 +231,7 @@ class Uplink:
             unsent = error  # a server may refuse early (413) and close: its answer can still be there to read
         try:
             while True:
-                chunk = connection.receive(_left_s(deadline))
+                chunk = connection.receive(deadline)
                 received = received or bool(chunk)
                 messages = parser.feed(chunk) if chunk else [parser.end()]
                 if messages:
@@ -290,9 +291,10 @@ class Uplink:
 
     def _connect(self, url: Url, route: str, deadline: float) -> Connection:
         self._forget(url)
+        deadline = min(deadline, monotonic() + CONNECT_S_MAX)
         proxy = self._proxy(route)
         try:
-            sock = _open(proxy or url, min(deadline, monotonic() + CONNECT_S_MAX))
+            sock = _open(proxy or url, deadline)
         except OSError as error:
             if proxy is not None:
                 raise ConnectionError(f"O2_PROXY does not answer ({describe(error, proxy)})") from None
