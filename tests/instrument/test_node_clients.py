@@ -25,6 +25,7 @@ MISSING = nodes.unavailable()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING or "available")
 CLIENT, PRODUCER = 3, 4
 CLOSED_PORT = nodes.closed_port()
+VERSION_2 = {"SDK": "aws-sdk", "AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE": "1"}
 
 CALLS = """
 const http = require('http');
@@ -33,14 +34,33 @@ const ask = (url, options = {}) => new Promise((resolve, reject) => {
   http.get(url, options, (answer) => { answer.resume(); answer.on('end', () => resolve(answer.statusCode)); })
     .on('error', reject);
 });
+const credentials = { accessKeyId: 'a', secretAccessKey: 'b' };
 const aws = (name, command, url, input) => {
   const sdk = require(`@aws-sdk/client-${name}`);
   const client = new sdk[Object.keys(sdk).find((key) => /^(SQS|SNS|Lambda|EventBridge)Client$/.test(key))]({
-    endpoint: url, region: 'us-east-1', maxAttempts: 1, credentials: { accessKeyId: 'a', secretAccessKey: 'b' },
+    endpoint: url, region: 'us-east-1', maxAttempts: 1, credentials,
   });
-  return client.send(new sdk[command](input));
+  return (done) => client.send(new sdk[command](input), done);
 };
-require('@aws-sdk/client-sqs');
+const aws2 = (name, operation, url, input) => {
+  const client = new (require('aws-sdk')[name])({
+    endpoint: url, region: 'us-east-1', maxRetries: 0, credentials,
+  });
+  return (done) => (done ? client[operation](input, done) : client[operation](input).promise());
+};
+require(process.env.SDK || '@aws-sdk/client-sqs');
+const own = { DataType: 'String', StringValue: 'kept' };
+const THREE = (url) => {
+  const message = { QueueUrl: `${url}/1/orders`, MessageBody: 'm', MessageAttributes: { own } };
+  const entries = { Entries: [{ Source: 's', DetailType: 'd', Detail: '{}' }] };
+  const invocation = { FunctionName: 'other', Payload: '{}' };
+  if (!process.env.SDK) {
+    return [message, aws('sqs', 'SendMessageCommand', url, message),
+      aws('eventbridge', 'PutEventsCommand', url, entries), aws('lambda', 'InvokeCommand', url, invocation)];
+  }
+  return [message, aws2('SQS', 'sendMessage', url, message), aws2('EventBridge', 'putEvents', url, entries),
+    aws2('Lambda', 'invoke', url, invocation)];
+};
 const ACTIONS = {
   http: ({ url }) => ask(`${url}/path?sig=secret`, { headers: { 'X-Own': 'kept' } }),
   array: ({ url }) => ask(`${url}/path?sig=secret`, { headers: ['Host', new URL(url).host, 'X-Own', 'kept'] }),
@@ -63,14 +83,30 @@ const ACTIONS = {
   refused: ({ closed }) => ask(`http://127.0.0.1:${closed}/`),
   refused_fetch: ({ closed }) => fetch(`http://127.0.0.1:${closed}/`),
   aws: async ({ url }) => {
-    const own = { DataType: 'String', StringValue: 'kept' };
-    const message = { QueueUrl: `${url}/1/orders`, MessageBody: 'm', MessageAttributes: { own } };
-    await aws('sqs', 'SendMessageCommand', url, message).catch(() => 'no answer of SQS');
-    await aws('eventbridge', 'PutEventsCommand', url, { Entries: [{ Source: 's', DetailType: 'd', Detail: '{}' }] });
-    await aws('lambda', 'InvokeCommand', url, { FunctionName: 'other', Payload: '{}' });
+    const [message, sqs, events, lambda] = THREE(url);
+    await sqs().catch(() => 'no answer of SQS');
+    await events();
+    await lambda();
     return Object.keys(message.MessageAttributes);
   },
-  aws_error: ({ url }) => aws('sqs', 'SendMessageCommand', `${url}/missing`, { QueueUrl: url, MessageBody: 'm' }),
+  aws_callbacks: ({ url }) => new Promise((resolve, reject) => {
+    const [message, sqs, events, lambda] = THREE(url);
+    const last = (error) => (error ? reject(error) : resolve(Object.keys(message.MessageAttributes)));
+    sqs(() => events((error) => (error ? reject(error) : lambda(last))));
+  }),
+  aws_stream: ({ url }) => new Promise((resolve, reject) => {
+    const client = new (require('aws-sdk').S3)({
+      endpoint: url, region: 'us-east-1', s3ForcePathStyle: true, credentials,
+    });
+    let text = '';
+    client.getObject({ Bucket: 'pictures', Key: 'a.jpg' }).createReadStream()
+      .on('data', (part) => { text += part; }).on('error', reject).on('end', () => resolve(text));
+  }),
+  aws2_error: ({ url: at }) => {
+    const url = `${at}/missing`;
+    return aws2('SQS', 'sendMessage', url, { QueueUrl: url, MessageBody: 'm' })();
+  },
+  aws_error: ({ url }) => aws('sqs', 'SendMessageCommand', `${url}/missing`, { QueueUrl: url, MessageBody: 'm' })(),
 };
 exports.handler = (event) => ACTIONS[event.do](event);
 """
@@ -124,19 +160,22 @@ def test_an_http_error_is_an_error(run: Any) -> None:
     assert (answer, root.status, call.status, call.attributes["error.type"]) == (b"404", (0, ""), (2, ""), "404")
 
 
-@pytest.mark.parametrize("action", ["refused", "refused_fetch", "aws_error"])
+@pytest.mark.parametrize("action", ["refused", "refused_fetch", "aws_error", "aws2_error"])
 def test_a_failing_call_is_reported_and_looks_the_same(run: Any, tmp_path: Path, target: Target, action: str) -> None:
     """The error passes through the patches without a trace of them."""
-    with NodeFunction(tmp_path, {"index.js": CALLS}, wrapper=None) as function:
+    options = VERSION_2 if action == "aws2_error" else {}
+    with NodeFunction(tmp_path, {"index.js": CALLS}, wrapper=None, **options) as function:
         plain = without_ids(function.invoke({"do": action, "url": target.url, "closed": CLOSED_PORT}))
-    answer, (root, call) = run(action, 2)
+    answer, (root, call) = run(action, 2, **options)
     assert without_ids(answer) == plain
     assert (root.status[0], call.status[0], call.parent_id) == (2, 2, root.span_id)
 
 
-def test_aws_calls_hand_the_context_on(run: Any, target: Target) -> None:
+@pytest.mark.parametrize("action", ["aws", "aws_callbacks"])
+@pytest.mark.parametrize("options", [{}, VERSION_2], ids=["version 3", "version 2"])
+def test_aws_calls_hand_the_context_on(run: Any, target: Target, options: dict[str, str], action: str) -> None:
     """SQS in a message attribute, EventBridge in its trace header, Lambda in the client context; one span each."""
-    answer, (root, sqs, events, invoke) = run("aws", 4)
+    answer, (root, sqs, events, invoke) = run(action, 4, **options)
     assert answer == b'["own"]'  # the caller's own parameters are not touched
     assert [span.name for span in (sqs, events, invoke)] == [
         "SQS.SendMessage",
@@ -156,6 +195,15 @@ def test_aws_calls_hand_the_context_on(run: Any, target: Target) -> None:
     assert json.loads(put)["Entries"][0]["TraceHeader"] == trace
     context = json.loads(base64.b64decode(headers["x-amz-client-context"]))
     assert context["custom"]["traceparent"] == parents[2]
+
+
+def test_version_2_of_the_aws_sdk_streams(run: Any) -> None:
+    """A span until the answer is complete, with what the call was about."""
+    answer, (_root, call) = run("aws_stream", 2, **VERSION_2)
+    assert (answer, call.name, call.status) == (b'"{}"', "S3.GetObject", (0, ""))
+    expected = {"aws.s3.bucket": "pictures", "aws.s3.key": "a.jpg", "rpc.system": "aws-api", "rpc.service": "S3",
+                "rpc.method": "GetObject", "http.response.status_code": 200, "cloud.region": "us-east-1"}  # fmt: skip
+    assert call.attributes == expected
 
 
 def test_disabled_instrumentations_stay_out(run: Any, target: Target) -> None:

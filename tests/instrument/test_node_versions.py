@@ -65,7 +65,7 @@ def test_other_versions(tmp_path: Path, wrapper: Path, receiver: Receiver, targe
     before = len(receiver.spans(2))
     folder = tmp_path / "calls"
     folder.mkdir()
-    files = {"index.js": CALLS.replace("require('@aws-sdk/client-sqs');", "")}
+    files = {"index.js": CALLS.replace("require(process.env.SDK || '@aws-sdk/client-sqs');", "")}
     with NodeFunction(folder, files, wrapper=wrapper, port=receiver.port, **options) as function:
         for action in ("http", "fetch", "later"):
             assert function.invoke({"do": action, "url": target.url}) == b"200"

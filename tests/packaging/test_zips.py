@@ -33,9 +33,10 @@ CORE = [
 BYTE_CODE = [f"__pycache__/*.cpython-{version}.pyc" for version in ("310", "311", "312", "313", "314")]
 TRACING = [
     *(f"o2/node/{name}" for name in ("handler.js", "module.mjs", "package.json", "tracer.js")),
-    *(f"o2/node/lib/{name}.js" for name in ("http_events", "message_events", "resource", "urls")),
+    *(f"o2/node/lib/{name}.js" for name in ("databases", "http_events", "message_events", "resource", "urls")),
     *(f"o2/node/lib/bridge/{name}.js" for name in ("contexts", "propagator", "registry", "spans", "values")),
-    *(f"o2/node/lib/patches/{name}.js" for name in ("aws_messages", "aws_sdk")),
+    *(f"o2/node/lib/patches/{name}.js" for name in ("aws_messages", "aws_sdk", "aws_sdk_2", "ioredis", "mongodb")),
+    *(f"o2/node/lib/patches/{name}.js" for name in ("mysql2", "pg", "redis", "redis_1", "redis_calls")),
     "o2/python/boot.py", "otel-instrument",
     *(f"o2/python/o2_tracing/{name}" for name in ("*.py", "patches/*.py", *BYTE_CODE)),
     *(f"o2/python/o2_tracing/patches/{name}" for name in BYTE_CODE),

@@ -13,7 +13,7 @@ HELLO = {"isWritablePrimary": True, "minWireVersion": 0, "maxWireVersion": 21, "
 ANSWERS = {
     "hello": HELLO,
     "insert": {"n": 1, "ok": 1.0},
-    "find": {"cursor": {"id": 0, "ns": "shop.orders", "firstBatch": [{"number": 7}]}, "ok": 1.0},
+    "find": {"cursor": {"id": bson.Int64(0), "ns": "shop.orders", "firstBatch": [{"number": 7}]}, "ok": 1.0},
     "refused": {"ok": 0.0, "errmsg": "no such command: 'refused'", "code": 59, "codeName": "CommandNotFound"},
 }
 

@@ -8,11 +8,25 @@ const Module = require('module');
 const { report } = require('./tracer.js');
 
 const LOOKS_MAX = 8; // invocations at whose beginning libraries are looked for, beside the end of the start
-// The end of a file's path, the patch, and the names that OTEL_NODE_DISABLED_INSTRUMENTATIONS knows it by.
-const LIBRARIES = [
-  ['/@smithy/core/dist-cjs/submodules/client/index.js', 'aws_sdk', ['aws-sdk']],
-  ['/@smithy/smithy-client/dist-cjs/index.js', 'aws_sdk', ['aws-sdk']],
-];
+// A file below node_modules, the module that patches it, its function for that, and the names that
+// OTEL_NODE_DISABLED_INSTRUMENTATIONS knows it by.
+const LIBRARIES = new Map([
+  ['@smithy/core/dist-cjs/submodules/client/index.js', ['aws_sdk', 'patch', ['aws-sdk']]],
+  ['@smithy/smithy-client/dist-cjs/index.js', ['aws_sdk', 'patch', ['aws-sdk']]],
+  ['aws-sdk/lib/core.js', ['aws_sdk_2', 'patch', ['aws-sdk']]],
+  ['pg/lib/client.js', ['pg', 'patch', ['pg']]],
+  ['pg-pool/index.js', ['pg', 'patchPool', ['pg']]],
+  ['mysql2/lib/base/connection.js', ['mysql2', 'patch', ['mysql2']]],
+  ['mysql2/lib/connection.js', ['mysql2', 'patch', ['mysql2']]],
+  ['mysql2/lib/base/pool.js', ['mysql2', 'patchPool', ['mysql2']]],
+  ['mysql2/lib/pool.js', ['mysql2', 'patchPool', ['mysql2']]],
+  ['ioredis/built/Redis.js', ['ioredis', 'patch', ['ioredis']]],
+  ['ioredis/built/Pipeline.js', ['ioredis', 'patchPipeline', ['ioredis']]],
+  ['@redis/client/dist/lib/client/index.js', ['redis', 'patch', ['redis', 'redis-4']]],
+  ['@redis/client/dist/lib/client/commands-queue.js', ['redis_1', 'patchQueue', ['redis', 'redis-4']]],
+  ['mongodb/lib/cmap/connection.js', ['mongodb', 'patch', ['mongodb']]],
+]);
+const FOLDER = '/node_modules/';
 
 class Hooks {
   constructor(tracer, env) {
@@ -26,7 +40,7 @@ class Hooks {
 
   _own(name, names, argument) {
     if (names.some((each) => this._tracer.settings.disabled.has(each))) return;
-    this._attempt(name, () => PATCHES[name]().patch(this._tracer, argument));
+    this._attempt(name, () => require(`./patches/${name}.js`).patch(this._tracer, argument));
   }
 
   /** Patches what has been loaded since the last look. */
@@ -37,12 +51,12 @@ class Hooks {
     if (files.length === this._loaded) return;
     this._loaded = files.length;
     for (const file of files) {
-      const found = LIBRARIES.find(([end]) => file.endsWith(end));
+      const found = LIBRARIES.get(file.slice(file.lastIndexOf(FOLDER) + FOLDER.length));
       if (found === undefined || !Module._cache[file].loaded || this._patched.has(file)) continue;
       this._patched.add(file);
-      const [, name, names] = found;
+      const [name, change, names] = found;
       if (names.some((each) => this._tracer.settings.disabled.has(each))) continue;
-      this._attempt(name, () => PATCHES[name]().patch(Module._cache[file].exports, this._tracer));
+      this._attempt(name, () => require(`./patches/${name}.js`)[change](Module._cache[file].exports, this._tracer));
     }
   }
 
@@ -54,11 +68,5 @@ class Hooks {
     }
   }
 }
-
-const PATCHES = {
-  http: () => require('./patches/http.js'),
-  undici: () => require('./patches/undici.js'),
-  aws_sdk: () => require('./patches/aws_sdk.js'),
-};
 
 module.exports = { Hooks };

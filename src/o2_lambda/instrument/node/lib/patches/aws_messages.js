@@ -1,6 +1,7 @@
 'use strict';
 
-// Trace context in what is sent through AWS: SQS and SNS message attributes, Lambda's client context, EventBridge.
+// Trace context in what is sent through AWS: SQS and SNS message attributes, Lambda's client context, the trace headers of
+// EventBridge and Step Functions.
 //
 // Nothing of the caller's is changed: what gets the context is copied. A message that has no room is sent without.
 
@@ -36,6 +37,7 @@ function withContext(service, operation, input, context, propagators) {
     return { ...input, [batch]: (input[batch] || []).map((entry) => withAttributes(entry, pairs)) };
   }
   if (call === 'Lambda.Invoke') return withClientContext(input, pairs);
+  if (call === 'SFN.StartExecution') return { traceHeader: formatXray(context), ...input };
   if (call === 'EventBridge.PutEvents') {
     const TraceHeader = formatXray(context); // the one place that leaves the event itself alone
     return { ...input, Entries: input.Entries.map((entry) => ({ TraceHeader, ...entry })) };
@@ -45,8 +47,9 @@ function withContext(service, operation, input, context, propagators) {
 
 function withAttributes(message, pairs) {
   const given = message.MessageAttributes || {};
-  const added = pairs.filter(([name]) => !(name in given));
-  if (added.length === 0 || Object.keys(given).length + added.length > ATTRIBUTES_MAX) return message;
+  const room = Math.max(0, ATTRIBUTES_MAX - Object.keys(given).length);
+  const added = pairs.filter(([name]) => !(name in given)).slice(0, room); // the trace before its state and baggage
+  if (added.length === 0) return message;
   const attributes = { ...given };
   for (const [name, value] of added) attributes[name] = { DataType: 'String', StringValue: value };
   return { ...message, MessageAttributes: attributes };

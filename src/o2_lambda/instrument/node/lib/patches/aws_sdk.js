@@ -2,6 +2,7 @@
 
 // The AWS SDK, version 3: a span for each call of an AWS API, and its context with what it sends.
 
+const { returning } = require('../databases.js');
 const { KIND } = require('../spans.js');
 const messages = require('./aws_messages.js');
 
@@ -25,7 +26,7 @@ function patch(exported, tracer) {
     const call = () => plain.call(this, command, ...rest);
     const at = rest.findIndex((value) => typeof value === 'function');
     if (at >= 0) {
-      const answer = rest[at];
+      const answer = returning(tracer, rest[at]);
       rest[at] = (error, output) => {
         finish(span, error, output, tracer);
         answer(error, output);
@@ -47,17 +48,23 @@ function patch(exported, tracer) {
 
 /** The span, or null. What is sent gets its context: a copy of the caller's parameters. */
 function begin(client, command, tracer) {
+  const service = String(client.config.serviceId);
+  const operation = command.constructor.name.replace(/Command$/, '');
+  const span = start(tracer, service, operation, command);
+  if (span !== null) describeRegion(span, client);
+  return span;
+}
+
+/** The span of a call; `call.input` gets the context, in a copy of the caller's. */
+function start(tracer, service, operation, call) {
   let span = null;
   try {
-    const service = String(client.config.serviceId);
-    const operation = command.constructor.name.replace(/Command$/, '');
     const send = messages.SENDS[`${service}.${operation}`];
     span = tracer.startClient(`${service}.${operation}`, SCOPE, send ? KIND.PRODUCER : KIND.CLIENT);
     if (span === null) return null;
-    describe(span, service, operation, command.input || {});
-    if (send) messages.describe(span, send, operation, command.input);
-    describeRegion(span, client);
-    command.input = messages.withContext(service, operation, command.input, span.context, tracer.settings.injects);
+    describe(span, service, operation, call.input || {});
+    if (send) messages.describe(span, send, operation, call.input);
+    call.input = messages.withContext(service, operation, call.input, span.context, tracer.settings.injects);
   } catch {
     // The call goes on, with what is known of it.
   }
@@ -100,4 +107,4 @@ function finish(span, error, output, tracer) {
   tracer.end(span, error || undefined);
 }
 
-module.exports = { patch };
+module.exports = { patch, start };
