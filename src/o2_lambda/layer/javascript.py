@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-BUNDLE = "tracer.js"
+BUNDLE, LATER = "tracer.js", "sender.js"
 MAIN = "lib/enter.js"
 # What MAIN requires where it can catch what that throws, and what every start requires by a computed choice.
 STARTED = ("lib/start.js", "lib/patches/http.js", "lib/patches/undici.js")
+SENDING = "lib/sending.js"  # required when there is something to send
 ENTRIES = ("handler.js", "module.mjs", "package.json")
 _EAGER = re.compile(r"^(?:const .*|\} )= require\('(\.[^']+)'\);", re.MULTILINE)
 _PARAMETERS = "exports, require, module, __dirname"
@@ -28,6 +29,7 @@ if (loaded[name] !== undefined) return loaded[name].exports;
 const made = { exports: {} };
 loaded[name] = made;
 const folder = path.posix.dirname(name);
+if (later.includes(name)) Object.assign(sources, require('./sender.js'));
 const run = sources[name] || require(`./${name}`);
 const local = (wanted) => (wanted[0] === '.' ? load(path.posix.join(folder, wanted)) : require(wanted));
 run(made.exports, local, made, path.join(__dirname, folder));
@@ -40,15 +42,26 @@ def bundle(folder: Path) -> dict[str, str]:
     """The tracer's files as they ship, by their path: `folder` holds the sources."""
     sources = {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in folder.rglob("*.js")}
     eager = set(_closure([MAIN, *STARTED], sources))
-    parts = [f"'{name}'({_PARAMETERS}) {{\n{strip(sources[name])}}},\n" for name in sorted(eager)]
+    later = set(_closure([SENDING], sources)) - eager
+    start = f"const later = {sorted(later)};\nconst sources = {_functions(eager, sources)};\n"
     shipped = {
-        BUNDLE: f"'use strict';{_LOADER}const sources = {{\n{''.join(parts)}}};\nmodule.exports = load('{MAIN}');\n"
+        BUNDLE: f"'use strict';{_LOADER}{start}module.exports = load('{MAIN}');\n",
+        LATER: f"'use strict';\nmodule.exports = {_functions(later, sources)};\n",
     }
     for name in ENTRIES:
         shipped[name] = strip((folder / name).read_text("utf-8")).replace(f"./{MAIN}", f"./{BUNDLE}")
-    for name in sorted(sources.keys() - eager - set(ENTRIES)):
+    for name in sorted(sources.keys() - eager - later - set(ENTRIES)):
         shipped[name] = f"'use strict';\nmodule.exports = ({_PARAMETERS}) => {{\n{strip(sources[name])}}};\n"
     return shipped
+
+
+def _functions(names: set[str], sources: Mapping[str, str]) -> str:
+    """The modules as an object of functions.
+
+    They are in brackets: V8 compiles such a function at once, where it would otherwise look through it twice.
+    """
+    parts = [f"'{name}': (function ({_PARAMETERS}) {{\n{strip(sources[name])}}}),\n" for name in sorted(names)]
+    return f"{{\n{''.join(parts)}}}"
 
 
 def strip(source: str) -> str:

@@ -4,8 +4,8 @@
 //
 // A request is written and not waited for; its answer is read when it comes. When the receiver cannot be reached,
 // refuses or does not answer, exports are skipped: once, then 2, 4 … times, while the spans wait in a bounded queue.
-// The first attempt after that is a small one. The socket never keeps the event loop alive, except while a write is
-// waited for, which is bounded.
+// The first attempt after that is a small one, and nothing waits for it. The socket never keeps the event loop alive,
+// except while a write is waited for, which is bounded.
 
 const net = require('net');
 
@@ -18,18 +18,19 @@ const PROBE_SPANS_MAX = 32; // the attempt that may fail again encodes little
 const UNANSWERED_MAX = 16; // requests without an answer, before the receiver counts as hung
 const PROBE_LIMIT_MS = 1000; // the time to answer a probe
 const SKIP_MAX = 256;
+const READ_BYTES = 4096;
 const ANSWER_CHARS_MAX = 16 * 1024; // of answers not parsed yet; one is some 100 bytes
 const MESSAGE_PATH = '/v1/invocation';
 
-/** A queue and one keep-alive connection. `encode` makes a request body; `clockMs` is monotonic. */
+/** A queue and one keep-alive connection. `codec` encodes spans and requests; `clockMs` is monotonic. */
 class Exporter {
-  constructor({ address, announces, encode, clockMs, report }) {
+  constructor({ address, announces, codec, clockMs, report }) {
     this._address = address;
     this._announces = announces;
     this._head =
       `POST ${address.path} HTTP/1.1\r\nHost: ${address.host}:${address.port}\r\n` +
       'Content-Type: application/x-protobuf\r\nContent-Length: ';
-    this._encode = encode;
+    this._codec = codec;
     this._clockMs = clockMs;
     this._report = report;
     this._queue = [];
@@ -37,7 +38,8 @@ class Exporter {
     this.dropped = 0;
     this._socket = null;
     this._connected = false;
-    this._settled = null; // called once the connection stands or has failed
+    this._settled = null; // called once the connection stands or has failed, where somebody waits for that
+    this._messages = []; // about invocations; they wait for the connection
     this._timer = null;
     this._answers = '';
     this._inFlight = []; // spans in each request that has no answer, in order; 0 for a message
@@ -46,36 +48,42 @@ class Exporter {
     this._skip = 0;
   }
 
-  /** Queues an encoded span; drops and counts it when the queue is full. */
-  add(scope, content) {
+  get connected() {
+    return this._connected;
+  }
+
+  /** Queues a span; drops and counts it when the queue is full. */
+  add(span) {
+    const content = this._codec.span(span);
     if (this._queue.length >= QUEUE_SPANS_MAX || this._queueBytes + content.length > QUEUE_BYTES_MAX) {
       this.dropped += 1;
       return;
     }
-    this._queue.push({ scope, content });
+    this._queue.push({ scope: span.scope, content });
     this._queueBytes += content.length;
     if (this._queue.length >= BATCH_SPANS_MAX && this._connected && this._failures === 0) this.flush();
   }
 
-  /** Opens the connection beforehand, so that nothing has to be waited for when the first spans are sent. */
-  prepare() {
-    if (this._socket === null && this._skip === 0 && this._failures === 0) this._connect();
-  }
-
-  /** Tells the extension which trace belongs to a request; lost without harm when there is no connection. */
+  /**
+   * Tells the extension which trace belongs to a request that has just begun, and opens the connection, if there is
+   * none, so that nothing has to be waited for when the spans are sent.
+   */
   announce(requestId, context) {
-    if (!this._announces || !this._connected || this._failures > 0 || this._inFlight.length >= UNANSWERED_MAX) return;
-    const body = `${requestId} ${context.traceId} ${context.spanId}`;
-    this._inFlight.push(0);
-    this._socket.write(
-      `POST ${MESSAGE_PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n` +
-        `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-    );
+    if (this._failures > 0) return;
+    if (this._announces && this._inFlight.length + this._messages.length < UNANSWERED_MAX) {
+      const body = `${requestId} ${context.traceId} ${context.spanId}`;
+      this._messages.push(
+        `POST ${MESSAGE_PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n` +
+          `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+      );
+    }
+    if (this._connected) this._tell();
+    else if (this._socket === null) this._connect();
   }
 
   /**
    * Sends what is queued, unless exports are being skipped. A promise, which never fails, where the function's answer
-   * has to wait for it: until there is a connection, or where the receiver does not read.
+   * has to wait for it: until there is a connection, or where the receiver does not read. After a failure none does.
    * @returns {Promise<void> | undefined}
    */
   flush() {
@@ -94,7 +102,8 @@ class Exporter {
         return undefined;
       }
       if (this._socket === null) this._connect();
-      return this._connected ? this._send() : this._afterConnect();
+      if (this._connected) return this._send();
+      return this._failures > 0 ? undefined : this._afterConnect();
     } catch (error) {
       this._fail(error.message);
       return undefined;
@@ -106,8 +115,21 @@ class Exporter {
     if (this._connected) this.flush();
   }
 
+  _tell() {
+    if (this._messages.length === 0) return;
+    for (const _ of this._messages) this._inFlight.push(0);
+    this._socket.write(this._messages.join(''));
+    this._messages = [];
+  }
+
   _connect() {
-    const socket = net.connect({ host: this._address.host, port: this._address.port, noDelay: true });
+    // With a buffer of ours nothing of streams is made ready to read: answers are few, small and looked at once.
+    const callback = (count, buffer) => {
+      if (this._socket === socket) this._read(socket, buffer.toString('latin1', 0, count));
+      return true;
+    };
+    const onread = { buffer: Buffer.allocUnsafeSlow(READ_BYTES), callback };
+    const socket = net.connect({ host: this._address.host, port: this._address.port, noDelay: true, onread });
     this._socket = socket;
     socket.unref();
     this._timer = setTimeout(() => this._lost(socket, `not connected within ${CONNECT_LIMIT_MS} ms`), CONNECT_LIMIT_MS);
@@ -116,10 +138,9 @@ class Exporter {
       if (this._socket !== socket) return;
       clearTimeout(this._timer);
       this._connected = true;
-      this._settle();
-    });
-    socket.on('data', (data) => {
-      if (this._socket === socket) this._read(socket, data);
+      this._tell();
+      if (this._settled !== null) this._settle();
+      else if (this._failures > 0 && this._queue.length > 0) this._send();
     });
     socket.on('error', (error) => this._lost(socket, error.code || error.message));
     socket.on('close', () => this._lost(socket, 'connection closed without an answer'));
@@ -156,15 +177,18 @@ class Exporter {
     const socket = this._socket;
     do {
       const batch = this._queue.slice(0, this._failures > 0 ? PROBE_SPANS_MAX : BATCH_SPANS_MAX);
-      const body = this._encode(batch);
+      const request = this._codec.request(batch, this._head);
       this._queue.splice(0, batch.length);
       for (const item of batch) this._queueBytes -= item.content.length;
       this._sentMs = this._clockMs();
       this._inFlight.push(batch.length);
-      socket.write(Buffer.concat([Buffer.from(`${this._head}${body.length}\r\n\r\n`, 'latin1'), body]));
+      socket.write(request);
     } while (this._queue.length > 0 && this._failures === 0 && socket.writableLength === 0);
     // Nothing is left in the stream where the kernel took everything at once.
-    return socket.writableLength === 0 ? undefined : this._drained(socket);
+    if (socket.writableLength === 0) return undefined;
+    if (this._failures === 0) return this._drained(socket);
+    this._fail('it does not read');
+    return undefined;
   }
 
   _drained(socket) {
@@ -182,8 +206,8 @@ class Exporter {
     });
   }
 
-  _read(socket, data) {
-    this._answers += data.toString('latin1');
+  _read(socket, text) {
+    this._answers += text;
     for (;;) {
       const end = this._answers.indexOf('\r\n\r\n');
       if (end < 0) break;
@@ -228,6 +252,7 @@ class Exporter {
     this._socket = null;
     this._connected = false;
     this._answers = '';
+    this._messages = [];
     this._inFlight = [];
     clearTimeout(this._timer);
     if (socket !== null) socket.destroy();
@@ -235,4 +260,4 @@ class Exporter {
   }
 }
 
-module.exports = { BATCH_SPANS_MAX, CONNECT_LIMIT_MS, Exporter, PROBE_SPANS_MAX, QUEUE_SPANS_MAX, UNANSWERED_MAX };
+module.exports = { Exporter, PROBE_SPANS_MAX, QUEUE_BYTES_MAX, QUEUE_SPANS_MAX };

@@ -59,15 +59,19 @@ class Invocations {
     this._hooks.look();
     const invocations = this;
     const { flow } = this._tracer;
+    const { concurrent } = this._tracer.settings;
     const streaming = Boolean(handler[STREAMING]);
     const traced = function (...given) {
       const invocation = invocations._begin(given[0], given[streaming ? 2 : 1]);
+      // What runs outside of any flow belongs to the running invocation, where only one runs: following the flow costs
+      // every promise of the function something. A runtime may call from where an earlier invocation has called it.
       const before = flow.getStore();
+      const follows = invocation !== null && (concurrent || before !== undefined);
       const limit = Error.stackTraceLimit;
       let answer;
       if (invocation !== null) {
         if (!streaming) invocations._watch(invocation, given);
-        flow.enterWith(invocation.frame);
+        if (follows) flow.enterWith(invocation.frame);
       }
       Error.stackTraceLimit = limit + OWN_FRAMES;
       try {
@@ -78,7 +82,7 @@ class Invocations {
         throw error;
       } finally {
         if (Error.stackTraceLimit === limit + OWN_FRAMES) Error.stackTraceLimit = limit;
-        if (invocation !== null) flow.enterWith(before);
+        if (follows) flow.enterWith(before);
       }
       return invocation === null ? answer : invocations._answer(invocation, answer, given);
     };
@@ -88,7 +92,7 @@ class Invocations {
   /** Ends what is still open: the event loop is empty or the process exits, and nobody has answered. */
   abandon() {
     for (const invocation of this._open) this._end(invocation, false, undefined);
-    this._tracer.exporter.close();
+    this._tracer.close();
   }
 
   _begin(event, context) {
@@ -103,8 +107,7 @@ class Invocations {
       const invocation = new Invocation(tracer, span, trigger.isHttp);
       tracer.invocation = this._open.size === 0 ? span : null;
       this._open.add(invocation);
-      tracer.exporter.prepare();
-      if (span.recording) tracer.exporter.announce(context.awsRequestId, span.context);
+      if (span.recording) tracer.announce(context.awsRequestId, span.context);
       return invocation;
     } catch (problem) {
       report(`this invocation has no trace: ${problem}`);

@@ -83,6 +83,12 @@ class Writer {
     });
   }
 
+  /** Characters of one byte each, as they are. */
+  latin1(value) {
+    const at = this._reserve(value.length);
+    this._buffer.write(value, at, 'latin1');
+  }
+
   fixed64(value) {
     const at = this._reserve(8);
     this._buffer.writeBigUInt64LE(BigInt.asUintN(64, value), at);

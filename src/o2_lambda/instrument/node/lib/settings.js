@@ -5,27 +5,20 @@
 const sampling = require('./sampling.js');
 const { DEFAULT_COUNT } = require('./spans.js');
 
-const LOCAL_NAMES = new Set(['localhost', '127.0.0.1', '0.0.0.0']);
-const LOCAL_HOST = '127.0.0.1'; // not `localhost`: a look-up would cost more than the export
-const RECEIVER_PORT = 4318;
-const PATH = '/v1/traces';
 // What other services may send; only the first two go out, as OpenTelemetry's default has it.
 const PROPAGATORS_READ = ['tracecontext', 'baggage', 'b3', 'xray'];
 const PROPAGATORS_WRITTEN = ['tracecontext', 'baggage'];
 const PROPAGATORS = new Set(['tracecontext', 'baggage', 'b3', 'b3multi', 'xray']);
 
 /**
- * What the environment asks for. `address` is the OTLP receiver, always on this machine; `announces` whether that is
- * the extension's, which is told about invocations.
- * @returns {{address: {host: string, port: number, path: string}, announces: boolean, disabled: Set<string>,
- *   extracts: string[], injects: string[], limits: object, sampler: Function}}
+ * What the environment asks for; `concurrent` tells whether several invocations run at a time.
+ * @returns {{concurrent: boolean, disabled: Set<string>, extracts: string[], injects: string[], limits: object,
+ *   sampler: Function}}
  */
 function read(env, report) {
-  const address = readAddress(env);
   const [extracts, injects] = propagators(env, report);
   return {
-    address,
-    announces: address.port === receiverPort(env) && address.path === PATH,
+    concurrent: env.AWS_LAMBDA_MAX_CONCURRENCY !== undefined,
     disabled: new Set(names(env.OTEL_NODE_DISABLED_INSTRUMENTATIONS)),
     extracts,
     injects,
@@ -61,26 +54,6 @@ function propagators(env, report) {
   }
   const known = named.filter((name) => PROPAGATORS.has(name));
   return [known, known];
-}
-
-function readAddress(env) {
-  const candidates = [
-    [env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, ''],
-    [env.OTEL_EXPORTER_OTLP_ENDPOINT, PATH],
-  ];
-  for (const [value, suffix] of candidates) {
-    const match = /^http:\/\/([^/:]+):(\d+)(\/.*)?$/.exec((value || '').trim());
-    if (match !== null && LOCAL_NAMES.has(match[1])) {
-      const folder = match[3] || '';
-      const path = suffix ? folder.replace(/\/+$/, '') + suffix : folder || '/';
-      return { host: LOCAL_HOST, port: Number(match[2]), path };
-    }
-  }
-  return { host: LOCAL_HOST, port: receiverPort(env), path: PATH };
-}
-
-function receiverPort(env) {
-  return whole(env.O2_OTLP_PORT) ?? RECEIVER_PORT;
 }
 
 function limits(env, report) {

@@ -4,7 +4,6 @@
 
 const { AsyncLocalStorage } = require('async_hooks');
 
-const { Writer, span: encodeSpan } = require('./protobuf.js');
 const { KIND, SAMPLED, STATUS, Span, SpanContext } = require('./spans.js');
 
 const STACK_CHARS_MAX = 16 * 1024; // of a stack trace
@@ -24,15 +23,35 @@ class Frame {
  * its own context, as in a pool of connections that calls back from elsewhere.
  */
 class Tracer {
-  constructor(settings, exporter) {
+  constructor(settings, openExporter) {
     this.settings = settings;
-    this.exporter = exporter;
+    this._openExporter = openExporter;
+    this._exporter = null;
     this.flow = new AsyncLocalStorage();
     this.invocation = null;
     this.aside = false; // the function has an OpenTelemetry SDK of its own
-    this._writer = new Writer();
     this._anchorNs = 0n;
     this._ended = (span) => this._add(span);
+  }
+
+  /** What sends spans; made when it is needed first. */
+  get exporter() {
+    if (this._exporter === null) this._exporter = this._openExporter();
+    return this._exporter;
+  }
+
+  /**
+   * Tells the extension which trace belongs to a request: at once, or, where there is no connection yet, as soon as the
+   * function waits for something. Loading what sends and the first use of a socket cost milliseconds.
+   */
+  announce(requestId, context) {
+    if (this._exporter !== null && this._exporter.connected) this._exporter.announce(requestId, context);
+    else setImmediate(() => this.exporter.announce(requestId, context));
+  }
+
+  /** At the exit of the process. */
+  close() {
+    if (this._exporter !== null) this._exporter.close();
   }
 
   /** The span that the running code belongs to; null outside of an invocation. */
@@ -100,10 +119,8 @@ class Tracer {
 
   _add(span) {
     try {
-      encodeSpan(this._writer, span);
-      this.exporter.add(span.scope, this._writer.take());
+      this.exporter.add(span);
     } catch (problem) {
-      this._writer.clear();
       report(`a span was lost: ${problem}`);
     }
   }
