@@ -111,6 +111,7 @@ node: ## Install the Node.js clients of the conformance tests, where there is No
 clients: $(INSTALLED) ## Install the libraries that the tracer's tests trace, and OpenTelemetry's own instrumentation
 	@scripts/setup-clients
 	@scripts/setup-pythons
+	@scripts/setup-javas
 
 .PHONY: rie
 rie: $(INSTALLED) ## Fetch AWS's Runtime Interface Emulator for the conformance tests

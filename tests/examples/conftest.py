@@ -13,8 +13,12 @@ import pytest
 from o2_lambda.backend import BackendServer
 from o2_lambda.emulator import LambdaConfig, LocalLambda
 from o2_lambda.emulator.runtimes import resolve
+from o2_lambda.layer.build import build as build_layer
 from o2_lambda.layer.source import write_extension
+from o2_lambda.layer.toolchain import host
+from tests.examples.javas import VERSIONS, folders
 from tests.integration.wire import free_port
+from tests.packaging.conftest import CACHE, skip_unavailable, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +91,7 @@ class Stage:
                 execution_env=found.execution_env,
                 function_name="hello",
                 timeout_ms=TIMEOUT_MS,
+                init_timeout_ms=TIMEOUT_MS,
                 memory_mb=512,
             )
         )
@@ -104,3 +109,56 @@ class Stage:
 def stage(tmp_path: Path) -> Iterator[Stage]:
     with BackendServer() as backend:
         yield Stage(tmp_path, backend)
+
+
+@pytest.fixture(params=VERSIONS)
+def java(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each Java that Lambda offers, as the one on the PATH."""
+    folder = folders().get(request.param)
+    if folder is None:
+        pytest.skip(f"there is no Java {request.param} here: `make clients` brings it where it can be had")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def java_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Java example, built."""
+    folder = copied("java", tmp_path_factory.mktemp("java"))
+    build(folder, "mvn", "-q", "-B", "compile", "dependency:copy-dependencies")
+    return folder
+
+
+@pytest.fixture
+def traced(java_project: Path, tmp_path: Path) -> Path:
+    """A function with all of the Java example, as Lambda unpacks it: classes, and jars in lib."""
+    task = shutil.copytree(java_project / "target" / "classes", tmp_path / "task")
+    shutil.copytree(java_project / "target" / "dependency", task / "lib")
+    return Path(task)
+
+
+@pytest.fixture
+def plain(traced: Path) -> Path:
+    """A Java function without OpenTelemetry."""
+    (traced / "example" / "Traced.class").unlink()
+    for jar in traced.glob("lib/opentelemetry-*.jar"):
+        jar.unlink()
+    return traced
+
+
+def java_zips(folder: Path, *arches: str) -> list[Path]:
+    """The java variant as it ships, for this machine's own architecture unless others are asked for."""
+    with skip_unavailable():
+        return build_layer(arches or [host().arch], ["java"], folder, CACHE)
+
+
+@pytest.fixture(scope="session")
+def java_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The java layer's zip."""
+    return java_zips(tmp_path_factory.mktemp("target"))[0]
+
+
+@pytest.fixture(scope="session")
+def opt(java_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The java layer, unpacked."""
+    return unpacked(java_zip, tmp_path_factory.mktemp("opt"))

@@ -4,115 +4,83 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import zipfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from o2_lambda.layer.build import JAVA_AGENT, WRAPPER
-from o2_lambda.layer.build import build as build_layer
 from o2_lambda.layer.java import AGENT, fetched
 from o2_lambda.layer.linking import EXECUTABLE
 from o2_lambda.layer.process import LayerError
 from o2_lambda.layer.store import Store
 from o2_lambda.layer.toolchain import host
-from tests.examples.conftest import Stage, build, copied, needs
-from tests.packaging.conftest import CACHE, skip_unavailable, unpacked
+from tests.examples.conftest import Stage, java_zips, needs, thorough
+from tests.examples.javas import VERSIONS
+from tests.integration.wire import Request, Server, response
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+    from o2_lambda.emulator import LocalLambda
 
 pytestmark = [pytest.mark.xdist_group("serial"), pytest.mark.timeout(900), needs("javac", "mvn")]
 
 SERVER = "2"
 HELLO, TRACED = "example.Hello::handleRequest", "example.Traced::handleRequest"
+FAIL = b'{"fail": true}'
+EVERY_VERSION = ["17", *(pytest.param(version, marks=thorough) for version in VERSIONS if version != "17")]
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example, built."""
-    folder = copied("java", tmp_path_factory.mktemp("java"))
-    build(folder, "mvn", "-q", "-B", "compile", "dependency:copy-dependencies")
-    return folder
+def printed(function: LocalLambda) -> list[str]:
+    """What the function and its runtime have printed."""
+    return [entry.line.strip() for entry in function.output if entry.source == "function"]
 
 
-@pytest.fixture
-def traced(project: Path, tmp_path: Path) -> Path:
-    """A function with all of the example, as Lambda unpacks it: classes, and jars in lib."""
-    task = shutil.copytree(project / "target" / "classes", tmp_path / "task")
-    shutil.copytree(project / "target" / "dependency", task / "lib")
-    return Path(task)
-
-
-@pytest.fixture
-def plain(traced: Path) -> Path:
-    """A function without OpenTelemetry."""
-    (traced / "example" / "Traced.class").unlink()
-    for jar in traced.glob("lib/opentelemetry-*.jar"):
-        jar.unlink()
-    return traced
-
-
-def java_zips(folder: Path) -> list[Path]:
-    """The java variant for this machine's own architecture, as it ships."""
-    with skip_unavailable():
-        return build_layer([host().arch], ["java"], folder, CACHE)
-
-
-@pytest.fixture(scope="module")
-def java_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The zip."""
-    return java_zips(tmp_path_factory.mktemp("target"))[0]
-
-
-@pytest.fixture(scope="module")
-def opt(java_zip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The java layer, unpacked."""
-    return unpacked(java_zip, tmp_path_factory.mktemp("opt"))
-
-
+@pytest.mark.usefixtures("java")
 def test_a_function_without_a_line_for_tracing_is_traced(opt: Path, plain: Path, stage: Stage) -> None:
-    """A span of each invocation, with the function's identity; X-Ray's sampling decision is none of ours."""
+    """A span of each invocation, with the function's identity and its failure, whatever X-Ray has decided to sample.
+
+    Callers get what they get without the layer, and so does whoever reads the log, but for two lines.
+    """
     environment = {"AWS_LAMBDA_EXEC_WRAPPER": str(opt / WRAPPER), "OTEL_RESOURCE_ATTRIBUTES": "faas.version=7,a.b=c"}
-    with stage.start("java", HELLO, plain, extension=opt / "extensions" / EXECUTABLE, **environment) as function:
+    extension = opt / "extensions" / EXECUTABLE
+    with stage.start("java", HELLO, plain, extension=extension, O2_TRACING="off", **environment) as function:
+        bare = [function.invoke().payload, function.invoke(FAIL).payload]
+        said_bare = printed(function)
+    assert stage.spans() == []
+    with stage.start("java", HELLO, plain, extension=extension, **environment) as function:
         first = function.invoke(trace_id="Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0")
-        second = function.invoke()
+        second = function.invoke(FAIL)
         function.shutdown()
-        said = {entry.line.strip() for entry in function.output if entry.source == "function"}
-    assert (first.payload, second.payload) == (b'"ok"', b'"ok"')
-    spans = stage.spans()
+        said = printed(function)
+    assert [first.payload, second.payload] == bare
+    assert bare[0] == b'"ok"'
+    spans = [span for span in stage.spans() if span["span_kind"] == SERVER]
     expected = {
-        "operation_name": "hello", "span_kind": SERVER, "service_name": "hello", "service_cloud_provider": "aws",
+        "operation_name": "hello", "service_name": "hello", "service_cloud_provider": "aws",
         "service_cloud_region": "us-east-1", "service_faas_name": "hello", "service_faas_version": "7",
         "service_a_b": "c", "cloud_account_id": "123456789012",
     }  # fmt: skip
     assert [{name: span[name] for name in expected} for span in spans] == [expected] * 2
     assert [span["faas_invocation_id"] for span in spans] == [first.request_id, second.request_id]
-    assert not [name for span in spans for name in span if name.startswith(("service_process_", "service_host_"))]
-    assert stage.printed().count("hello\n") == 2
-    assert [line for line in said if not line.startswith(("OpenJDK ", "[otel.javaagent "))] == ["hello"]
-
-
-def test_an_error_is_the_callers_and_the_spans(opt: Path, plain: Path, stage: Stage) -> None:
-    """The payload is the one without the layer; the span carries the exception."""
-    event = b'{"fail": true}'
-    with stage.start("java", HELLO, plain, AWS_LAMBDA_EXEC_WRAPPER=str(opt / WRAPPER), O2_TRACING="off") as function:
-        bare = function.invoke(event)
-        said = [entry.line for entry in function.output if entry.source == "function"]
-    assert stage.spans() == []
-    assert said[0].startswith("asked to: java.lang.IllegalStateException")
-    with stage.start("java", HELLO, plain, AWS_LAMBDA_EXEC_WRAPPER=str(opt / WRAPPER)) as function:
-        traced = function.invoke(event)
-        function.shutdown()
-    assert traced.payload == bare.payload
-    span = next(span for span in stage.spans() if span["span_kind"] == SERVER)
-    assert span["span_status"] == "ERROR"
-    (recorded,) = json.loads(span["events"])
+    assert [span["span_status"] == "ERROR" for span in spans] == [False, True]
+    (recorded,) = json.loads(spans[1]["events"])
     assert (recorded["exception.type"], recorded["exception.message"]) == (
         "java.lang.IllegalStateException",
         "asked to",
     )
+    assert not [name for span in spans for name in span if name.startswith(("service_process_", "service_host_"))]
+    assert stage.printed().count("hello\n") == 2
+    (agent,) = [line for line in said if line.startswith("[otel.javaagent ")]
+    assert AGENT.version in agent
+    assert [line for line in said if line != agent and "Sharing is only supported" not in line] == said_bare
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("java", EVERY_VERSION, indirect=True)
+@pytest.mark.usefixtures("java")
 def test_a_function_with_an_sdk_of_its_own(opt: Path, traced: Path, stage: Stage, wrapped: bool) -> None:
     """OpenTelemetry's wrapper handler: its spans arrive through the extension, the same ones with our wrapper."""
     environment = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_SERVICE_NAME": "hello"}
@@ -126,6 +94,47 @@ def test_a_function_with_an_sdk_of_its_own(opt: Path, traced: Path, stage: Stage
     assert (root["operation_name"], root["span_kind"], root["service_name"]) == ("hello", SERVER, "hello")
     assert (work["operation_name"], work["reference_parent_span_id"]) == ("work", root["span_id"])
     assert work["trace_id"] == root["trace_id"]
+
+
+class Receiver(Server):
+    """Where spans go, in place of the extension's receiver. `silent`: takes requests and says nothing."""
+
+    exports = 0
+    silent = False
+
+    def handle(self, request: Request, client: socket.socket) -> None:
+        """Counts and confirms."""
+        if request.target == "/v1/traces":
+            self.exports += 1
+            if not self.silent:
+                client.sendall(response(200, Content_Type="application/x-protobuf"))
+
+
+def test_a_receiver_in_trouble_holds_no_invocation_beyond_the_setting(opt: Path, plain: Path, stage: Stage) -> None:
+    """A closed connection costs no span, a refused one no time, silence the flush timeout; answers are as ever."""
+    limit_s, others_s = 3, 3  # what the function itself may take on a busy machine
+    environment = {
+        "AWS_LAMBDA_EXEC_WRAPPER": str(opt / WRAPPER),
+        "OTEL_INSTRUMENTATION_AWS_LAMBDA_FLUSH_TIMEOUT": str(limit_s * 1000),
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "60000",  # so that it is the flush that gives up
+        "OTEL_BSP_EXPORT_TIMEOUT": "60000",
+    }
+    with Receiver() as receiver:
+        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://localhost:{receiver.port}"
+        with stage.start("java", HELLO, plain, **environment) as function:
+            results = [function.invoke()]
+            receiver.drop_connections()  # as after a freeze
+            results.append(function.invoke())
+            assert receiver.exports == 2
+            receiver.down()
+            refused = [function.invoke() for _ in range(3)]
+            receiver.silent = True
+            receiver.up()
+            unanswered = [function.invoke() for _ in range(2)]
+    assert receiver.exports > 2
+    assert {result.payload for result in [*results, *refused, *unanswered]} == {b'"ok"'}
+    assert sum(result.duration_ms for result in refused) < limit_s * 1000, "trying again takes that of each"
+    assert max(result.duration_ms for result in unanswered) < (limit_s + others_s) * 1000
 
 
 def test_the_zip_holds_the_agent_and_says_so(java_zip: Path) -> None:
@@ -142,6 +151,15 @@ def test_the_zip_holds_the_agent_and_says_so(java_zip: Path) -> None:
     assert package["checksums"][0]["checksumValue"] == hashlib.sha256(agent).hexdigest()
     assert "Apache License" in licence
     assert "byte-buddy" in licence
+
+
+def test_arm64_has_the_same_agent(java_zip: Path, tmp_path: Path) -> None:
+    """The zips of the two architectures have the same files, and differ in the extension and what is said of it."""
+    (other,) = java_zips(tmp_path, "arm64" if host().arch == "x86_64" else "x86_64")
+    with zipfile.ZipFile(java_zip) as ours, zipfile.ZipFile(other) as theirs:
+        assert ours.namelist() == theirs.namelist()
+        different = {name for name in ours.namelist() if ours.read(name) != theirs.read(name)}
+    assert different == {f"extensions/{EXECUTABLE}", "o2/sbom.spdx.json"}
 
 
 def test_packing_twice_gives_the_same_bytes(java_zip: Path, tmp_path: Path) -> None:

@@ -183,6 +183,7 @@ JAVA_DEFAULTS = {
     "OTEL_METRICS_EXPORTER": "none",
     "OTEL_LOGS_EXPORTER": "none",
     "OTEL_INSTRUMENTATION_AWS_LAMBDA_FLUSH_TIMEOUT": "2000",
+    "OTEL_JAVA_EXPORTER_OTLP_RETRY_DISABLED": "true",
     "OTEL_INSTRUMENTATION_COMMON_DEFAULT_ENABLED": "false",
     "OTEL_INSTRUMENTATION_AWS_LAMBDA_ENABLED": "true",
     "OTEL_INSTRUMENTATION_JDBC_ENABLED": "true",
@@ -209,7 +210,9 @@ def test_java11_loses_the_option_that_would_triple_the_agents_start(run: Any) ->
 def test_what_a_java_user_sets_stays(run: Any) -> None:
     """Each default yields; one library can be left out, or all be taken in."""
     own = {
-        name: "own" for name in JAVA_DEFAULTS if name.startswith("OTEL_INSTR") or name.endswith(("DELAY", "EXPORTER"))
+        name: "own"
+        for name in JAVA_DEFAULTS
+        if name.startswith("OTEL_INSTR") or name.endswith(("DELAY", "EXPORTER", "DISABLED"))
     }
     variables = run("Main", name="java", **own).variables
     assert {name: variables[name] for name in own} == own
@@ -217,6 +220,18 @@ def test_what_a_java_user_sets_stays(run: Any) -> None:
     assert variables["OTEL_INSTRUMENTATION_JDBC_ENABLED"] == "false"
     variables = run("Main", name="java", OTEL_INSTRUMENTATION_COMMON_DEFAULT_ENABLED="true").variables
     assert "OTEL_INSTRUMENTATION_JDBC_ENABLED" not in variables
+
+
+@pytest.mark.parametrize(
+    ("memory_mb", "expected_ms"),
+    [("", "2000"), ("128", "2000"), ("512", "1953"), ("1769", "565"), ("10240", "500"), ("512 MB", "2000")],
+)
+def test_a_java_function_waits_for_its_flush_in_proportion_to_its_cpu(
+    run: Any, memory_mb: str, expected_ms: str
+) -> None:
+    """Between half a second and two; what is no number counts as no memory size."""
+    variables = run("Main", name="java", AWS_LAMBDA_FUNCTION_MEMORY_SIZE=memory_mb).variables
+    assert variables["OTEL_INSTRUMENTATION_AWS_LAMBDA_FLUSH_TIMEOUT"] == expected_ms
 
 
 def test_java_is_told_where_it_runs(run: Any) -> None:
