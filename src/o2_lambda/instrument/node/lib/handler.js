@@ -103,6 +103,7 @@ class Invocations {
       const trigger = readTrigger(event, context, tracer.settings.extracts);
       const { kind, parent } = trigger;
       const span = tracer.start(trigger.name || context.functionName, { kind, scope: SCOPE, parent });
+      span.context.baggage = trigger.baggage;
       this._describe(span, trigger, context);
       const invocation = new Invocation(tracer, span, trigger.isHttp);
       tracer.invocation = this._open.size === 0 ? span : null;

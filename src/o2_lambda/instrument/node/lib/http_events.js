@@ -14,22 +14,26 @@ function read(event, asked, propagators) {
   const plain = Object.create(null);
   for (const name of Object.keys(headers)) plain[name.toLowerCase()] = first(headers[name]);
   const attributes = isObject(asked.http) ? version2(event, asked, asked.http) : version1(event, asked);
-  attributes['url.scheme'] = plain['x-forwarded-proto'] || 'https';
+  attributes['url.scheme'] = plain['x-forwarded-proto'] ?? 'https';
   attributes['server.address'] = asked.domainName || plain.host;
   attributes['user_agent.original'] = plain['user-agent'];
   if (/^\d+$/.test(plain['x-forwarded-port'] || '')) attributes['server.port'] = Number(plain['x-forwarded-port']);
   if (attributes['client.address'] === undefined && plain['x-forwarded-for']) {
     attributes['client.address'] = plain['x-forwarded-for'].split(',')[0].trim();
   }
-  let method = String(attributes['http.request.method']);
+  const given = attributes['http.request.method'];
+  if (given === undefined || given === null) throw new Error('a request without a method');
+  let method = String(given);
   if (!METHODS.has(method)) {
     attributes['http.request.method'] = '_OTHER';
     attributes['http.request.method_original'] = method;
     method = 'HTTP';
   }
   const route = attributes['http.route'];
-  const parent = propagation.extract(propagation.pick(headers), propagators);
-  return new Trigger('http', { name: route ? `${method} ${route}` : method, attributes, parent });
+  const picked = propagation.pick(headers);
+  const parent = propagation.extract(picked, propagators);
+  const baggage = propagation.baggage(picked, propagators);
+  return new Trigger('http', { name: route ? `${method} ${route}` : method, attributes, parent, baggage });
 }
 
 /** HTTP APIs and function URLs (payload format 2.0). */
@@ -59,7 +63,8 @@ function version1(event, asked) {
 }
 
 function query(event) {
-  const several = event.multiValueQueryStringParameters || event.queryStringParameters || {};
+  const lists = event.multiValueQueryStringParameters || {};
+  const several = Object.keys(lists).length > 0 ? lists : event.queryStringParameters || {};
   const pairs = new URLSearchParams();
   for (const name of Object.keys(several)) {
     const values = Array.isArray(several[name]) ? several[name] : [several[name]];

@@ -45,12 +45,25 @@ function linked(attributes, valueKey, propagators) {
   return propagation.extract(propagation.pick(plain), propagators);
 }
 
+/** The sender's context in a notification of SNS that a queue has delivered, as JSON in the message's body. */
+function linkedNotification(body, propagators) {
+  if (typeof body !== 'string' || !body.includes('"MessageAttributes"') || !body.includes('"TopicArn"')) return null;
+  let message;
+  try {
+    message = JSON.parse(body);
+  } catch {
+    return null; // it only looks like one
+  }
+  return isObject(message) ? linked(message.MessageAttributes, 'Value', propagators) : null;
+}
+
 function sqs(records, propagators) {
   const attributes = batch('aws_sqs', records.map((record) => last(record.eventSourceARN)), records.length);
   if (records.length === 1) attributes['messaging.message.id'] = records[0].messageId;
   const links = records.map((record) => {
     const xray = (record.attributes || {}).AWSTraceHeader;
-    const link = linked(record.messageAttributes, 'stringValue', propagators);
+    const link =
+      linked(record.messageAttributes, 'stringValue', propagators) || linkedNotification(record.body, propagators);
     return link === null && typeof xray === 'string' ? propagation.parseXray(xray) : link;
   });
   return consumer('pubsub', attributes, links);

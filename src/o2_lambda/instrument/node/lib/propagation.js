@@ -37,11 +37,16 @@ function extract(headers, propagators) {
     const reader = READERS[name];
     const context = reader ? reader(headers) : null;
     if (context !== null) {
-      if (propagators.includes('baggage')) context.baggage = clean(headers.baggage || '', BAGGAGE_CHARS_MAX);
+      context.baggage = baggage(headers, propagators);
       return context;
     }
   }
   return null;
+}
+
+/** The baggage in `headers`, which may come without a trace. */
+function baggage(headers, propagators) {
+  return propagators.includes('baggage') ? clean(headers.baggage || '', BAGGAGE_CHARS_MAX) : '';
 }
 
 /** Calls `put(name, value)` for each header that tells the other side about `context`. */
@@ -129,4 +134,4 @@ function xray(headers) {
 
 const READERS = Object.assign(Object.create(null), { tracecontext, b3, b3multi: b3Multi, xray });
 
-module.exports = { FIELDS, extract, formatXray, inject, parseXray, pick };
+module.exports = { FIELDS, baggage, extract, formatXray, inject, parseXray, pick };

@@ -10,12 +10,13 @@ const { KIND } = require('./spans.js');
 
 /** How the invocation's span is to be made. `name` "" stands for the function's own. */
 class Trigger {
-  constructor(trigger, { kind = KIND.SERVER, name = '', attributes = {}, parent = null, links = [] } = {}) {
+  constructor(trigger, { kind = KIND.SERVER, name = '', attributes = {}, parent = null, links = [], baggage = '' } = {}) {
     this.kind = kind;
     this.name = name;
     this.attributes = { 'faas.trigger': trigger, ...attributes };
     this.parent = parent;
     this.links = links;
+    this.baggage = parent === null ? baggage : parent.baggage;
     this.isHttp = trigger === 'http';
   }
 }
@@ -33,18 +34,20 @@ function read(event, context, propagators) {
       if (found !== null) return found;
     }
   }
-  return new Trigger('other', { parent: caller(event, context, propagators) });
+  return direct(event, context, propagators);
 }
 
 /** Another function that invoked this one hands its context over in the client context; others in headers. */
-function caller(event, context, propagators) {
+function direct(event, context, propagators) {
   const client = context && context.clientContext;
-  const places = [client && (client.custom || client.Custom), isObject(event) ? event.headers : undefined];
-  for (const headers of places) {
-    const found = propagation.extract(propagation.pick(headers), propagators);
-    if (found !== null) return found;
+  let baggage = '';
+  for (const place of [client && (client.custom || client.Custom), isObject(event) ? event.headers : undefined]) {
+    const headers = propagation.pick(place);
+    const parent = propagation.extract(headers, propagators);
+    if (parent !== null) return new Trigger('other', { parent });
+    baggage = baggage || propagation.baggage(headers, propagators);
   }
-  return null;
+  return new Trigger('other', { baggage });
 }
 
 function isObject(value) {

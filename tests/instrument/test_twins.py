@@ -1,0 +1,186 @@
+"""The same events through the Python tracer's and the Node.js tracer's eyes: what they say of each must be the same."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import o2_lambda.instrument
+from o2_lambda.instrument.python.o2_tracing import settings, triggers
+from tests.instrument.test_events import (
+    HTTP_API,
+    LOAD_BALANCER,
+    QUEUE,
+    REST_API,
+    SPAN,
+    TRACE,
+    TRACEPARENT,
+    XRAY,
+    sqs,
+)
+
+NODE = shutil.which("node")
+pytestmark = pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
+LIB = Path(o2_lambda.instrument.__path__[0]) / "node" / "lib"
+SEED, MUTANTS = 20_26, 3000
+
+# Reads each line of its input, an event with its client context, and writes what the tracer makes of it.
+READ = """
+const { read } = require(`${process.argv[1]}/triggers.js`);
+const propagators = JSON.parse(process.argv[2]);
+const shown = (c) => c && [c.traceId, c.spanId, c.flags, c.state, c.baggage, c.remote];
+for (const line of require('fs').readFileSync(0, 'utf8').trim().split('\\n')) {
+  const [event, custom] = JSON.parse(line);
+  let found = null;
+  try {
+    const t = read(event, { clientContext: custom && { custom } }, propagators);
+    const { kind, name, attributes, baggage } = t;
+    found = { kind, name, attributes, baggage, parent: shown(t.parent), links: t.links.map(shown) };
+  } catch {}
+  console.log(JSON.stringify(found));
+}
+"""
+
+
+def records(*given: dict[str, Any]) -> dict[str, Any]:
+    return {"Records": list(given)}
+
+
+def attribute(key: str, value: str = TRACEPARENT) -> dict[str, Any]:
+    """A message attribute with a context, whose value lies under `key`."""
+    return {"traceparent": {key: value}, "baggage": {key: "tenant=acme"}, "own": {key: "x"}}
+
+
+NOTIFICATION = {"TopicArn": "arn:aws:sns:us-east-1:1:news", "MessageId": "m-2", "MessageAttributes": attribute("Value")}
+FUNCTION_URL = {
+    **HTTP_API, "routeKey": "$default",
+    "requestContext": {**HTTP_API["requestContext"], "routeKey": "$default"},  # type: ignore[dict-item]
+}  # fmt: skip
+S3_OBJECT = {"bucket": {"name": "pictures"}, "object": {"key": "a/b.jpg"}}
+TABLE = "arn:aws:dynamodb:us-east-1:1:table/carts/stream/2026-01-01T00:00:00.000"
+EVENTS: dict[str, Any] = {
+    "nothing": None,
+    "empty": {},
+    "list": [1, 2],
+    "text": "text",
+    "headers": {"headers": {"Traceparent": TRACEPARENT, "tracestate": "a=b"}},
+    "baggage alone": {"headers": {"baggage": "tenant=acme"}},
+    "odd headers": {"headers": {"traceparent": f"00-{TRACE}-{SPAN}-01-more", "b3": f"{TRACE}-{SPAN}-0"}},
+    "HTTP API": HTTP_API,
+    "HTTP API without a trace": {**HTTP_API, "headers": {"Baggage": "tenant=acme"}},
+    "function URL": FUNCTION_URL,
+    "REST API": REST_API,
+    "REST API, X-Ray": {**REST_API, "headers": {"X-Amzn-Trace-Id": XRAY}},
+    "REST API, odd method": {**REST_API, "httpMethod": "BREW"},
+    "REST API, one value": {**REST_API, "multiValueQueryStringParameters": None, "queryStringParameters": {"a": "ä b"}},
+    "load balancer": LOAD_BALANCER,
+    "queue": records(sqs(messageAttributes=attribute("stringValue"))),
+    "queue, X-Ray": records(sqs(attributes={"AWSTraceHeader": XRAY}), sqs(eventSourceARN=QUEUE + "-2")),
+    "queue of a topic": records(sqs(body=json.dumps({"Type": "Notification", **NOTIFICATION})), sqs(body="plain")),
+    "topic": records({"EventSource": "aws:sns", "Sns": NOTIFICATION}),
+    "topics": records({"EventSource": "aws:sns", "Sns": NOTIFICATION}, {"EventSource": "aws:sns", "Sns": {}}),
+    "stream": records({"eventSource": "aws:kinesis", "eventSourceARN": "arn:aws:kinesis:us-east-1:1:stream/clicks"}),
+    **{
+        f"table, {name}": records({"eventSource": "aws:dynamodb", "eventName": name, "eventSourceARN": TABLE})
+        for name in ("INSERT", "MODIFY", "REMOVE")
+    },
+    **{
+        f"bucket, {name}": records({"eventSource": "aws:s3", "eventName": name, "eventTime": "t", "s3": S3_OBJECT})
+        for name in ("ObjectCreated:Put", "ObjectRemoved:Delete", "ObjectRestore:Post", "Other")
+    },
+    "bus": {"id": "e-1", "detail-type": "OrderPlaced", "source": "shop", "detail": {}},
+    "schedule": {"detail-type": "Scheduled Event", "source": "aws.events", "time": "2026-01-01T00:00:00Z"},
+    "unknown records": records({"eventSource": "aws:iot"}),
+}
+CUSTOMS = [None, {"baggage": "from=caller"}, {"traceparent": TRACEPARENT, "baggage": "from=caller"}]
+
+
+def by_python(event: Any, custom: Any) -> Any:
+    """What the Python tracer says."""
+    context = SimpleNamespace(client_context=custom and SimpleNamespace(custom=custom))
+    try:
+        found = triggers.read(event, context, settings.PROPAGATORS_READ)
+    except Exception:  # noqa: BLE001 - whatever: the handler catches it
+        return None
+    return {
+        "kind": found.kind, "name": found.name, "baggage": found.baggage,
+        "attributes": {key: value for key, value in found.attributes.items() if value is not None},
+        "parent": shown(found.parent), "links": [shown(link) for link in found.links],
+    }  # fmt: skip
+
+
+def shown(context: Any) -> Any:
+    if context is None:
+        return None
+    ids = [context.trace_id.hex(), context.span_id.hex()]
+    return [*ids, context.flags, context.state, context.baggage, context.remote]
+
+
+def by_node(cases: list[tuple[Any, Any]]) -> list[Any]:
+    """What the Node.js tracer says of each."""
+    command = [str(NODE), "-e", READ, str(LIB), json.dumps(settings.PROPAGATORS_READ)]
+    given = "\n".join(map(json.dumps, cases))
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=True, timeout=60)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_an_event_of_each_kind_says_the_same_in_both() -> None:
+    """Kind, name, attributes, parent, links and baggage."""
+    cases = [(event, custom) for event in EVENTS.values() for custom in CUSTOMS]
+    for case, found in zip(cases, by_node(cases), strict=True):
+        assert found is not None
+        assert found == by_python(*case), case
+
+
+# Of the same type: how an object looks as text differs between the languages.
+INSTEAD: dict[type, list[Any]] = {
+    str: ["", "x", TRACEPARENT],
+    dict: [{}, {"a": "b"}, None],
+    list: [[], ["x"]],
+    type(None): [None, {}],
+    int: [0, 7],
+}
+
+
+def mutate(dice: random.Random, value: Any) -> Any:
+    """The event with one of its parts gone, or something else in its place."""
+    places = [(holder, key) for holder in holders(value) for key in (holder if isinstance(holder, dict) else [0])]
+    if places:
+        holder, key = dice.choice(places)
+        if dice.random() < 0.4:
+            del holder[key]
+        else:
+            holder[key] = copy.deepcopy(dice.choice(INSTEAD[type(holder[key])]))
+    return value
+
+
+def holders(value: Any) -> list[Any]:
+    """The objects and lists in it that hold anything."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    own = [value] if isinstance(value, (dict, list)) and value else []
+    return own + [holder for item in inner for holder in holders(item)]
+
+
+def test_odd_events_say_the_same_in_both() -> None:
+    """Events of all kinds with a few parts gone or replaced."""
+    dice = random.Random(SEED)
+    cases = []
+    for _ in range(MUTANTS):
+        event = copy.deepcopy(dice.choice([*EVENTS.values()]))
+        for _ in range(dice.randrange(1, 4)):
+            event = mutate(dice, event)
+        cases.append((event, dice.choice(CUSTOMS)))
+    different = [
+        (case, found, by_python(*case))
+        for case, found in zip(cases, by_node(cases), strict=True)
+        if found != by_python(*case)
+    ]
+    assert different == []
