@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from o2_lambda.extension.core.batch import BODY_BYTES_MAX, LOGS, RAW_BYTES_MAX, Batch, split
+from o2_lambda.extension.core.batch import (
+    BODY_BYTES_MAX,
+    LOGS,
+    MERGED_RAW_BYTES_MAX,
+    RAW_BYTES_MAX,
+    Batch,
+    merge,
+    split,
+)
 from o2_lambda.extension.core.buffer import Buffer
 from o2_lambda.extension.core.otlp import JSON, PROTOBUF
 from tests.unit.otlp_samples import encode, traces
@@ -40,7 +48,7 @@ def add_sealed(target: Buffer, stream: Any = LOGS, *, size: int = 1000, seed: in
         target.add(LOGS, json.dumps(noise).encode(), 1, now_ms=0)
     else:
         target.add(stream, encode(traces(1, name=noise), PROTOBUF), 1, now_ms=0)
-    target.seal(stream)
+    target.seal_all()
     return target.queues[0]._batches[-1]
 
 
@@ -183,7 +191,7 @@ def test_nothing_is_shed_within_the_bound() -> None:
 
 def test_oldest_batch_of_the_largest_signal_is_shed() -> None:
     """Whoever floods the buffer pays for it, with what is oldest."""
-    held = buffer()
+    held = buffer(batch_items_max=1)
     spans = add_sealed(held, TRACES, size=500)
     old, new = add_sealed(held, size=2000, seed=1), add_sealed(held, size=2000, seed=2)
     held.bytes_max = held.bytes_held - 1
@@ -193,9 +201,74 @@ def test_oldest_batch_of_the_largest_signal_is_shed() -> None:
     assert drain(held) == [spans]
 
 
+def test_small_batches_that_wait_become_one() -> None:
+    """A destination that is down finds no request per invocation when it is back: order and items are as they were."""
+    held = buffer(batch_items_max=500)
+    for number in range(0, 1200, 3):
+        add_logs(held, number, number + 1, number + 2)
+        held.seal_all()
+        held.add(TRACES, encode(traces(1), PROTOBUF), 1, now_ms=0)
+        held.seal_all()
+    batches = drain(held)
+    assert len(batches) <= 30
+    logs = [batch for batch in batches if batch.stream == LOGS]
+    assert max(batch.count for batch in logs) <= 500
+    assert numbers(logs) == list(range(1200))
+    assert sum(batch.count for batch in batches if batch.stream == TRACES) == 400
+    assert held.bytes_held == 0
+
+
+def test_merging_packs_an_item_a_few_times_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cost of what waits does not grow with the square of its number."""
+    packed = []
+
+    def counted(older: Batch, newer: Batch) -> Batch:
+        packed.append(older.count + newer.count)
+        return merge(older, newer)
+
+    monkeypatch.setattr("o2_lambda.extension.core.buffer.merge", counted)
+    held = buffer(batch_items_max=100_000)
+    for number in range(1000):
+        add_logs(held, number)
+        held.seal_all()
+    assert numbers(drain(held)) == list(range(1000))
+    assert sum(packed) < 1000 * 12
+
+
+def test_what_is_in_flight_urgent_or_a_piece_is_not_merged() -> None:
+    """A request's batch stays what was sent, evidence keeps its place, and halves are not put together again."""
+    held = buffer()
+    add_logs(held, 1)
+    held.seal_all()
+    (queue,) = held.queues
+    queue.in_flight = queue.next_batch(urgent_first=False)
+    add_logs(held, 2)
+    held.seal_all()
+    add_logs(held, 3, urgent=True)
+    held.seal_all()
+    assert [batch.count for batch in queue._batches] == [1, 1, 1]
+    whole = buffer()
+    add_logs(whole, 1, 2)
+    whole.seal_all()
+    (batch,) = whole.queues[0]._batches
+    whole.queues[0].replace(batch, split(batch))
+    add_logs(whole, 3)
+    whole.seal_all()
+    assert [each.count for each in whole.queues[0]._batches] == [1, 1, 1]
+
+
+def test_large_batches_are_left_as_they_are() -> None:
+    """What merging unpacks at a time is bounded."""
+    held = buffer()
+    for number in range(4):
+        add_logs(held, number, pad="x" * (MERGED_RAW_BYTES_MAX // 2))
+        held.seal_all()
+    assert [batch.count for batch in drain(held)] == [1, 1, 1, 1]
+
+
 def test_batch_in_flight_is_not_shed() -> None:
     """It may be delivered this very moment; the next one goes instead."""
-    held = buffer()
+    held = buffer(batch_items_max=1)
     first, second = add_sealed(held, seed=1), add_sealed(held, seed=2)
     held.queues[0].in_flight = first
     held.bytes_max = 1

@@ -55,7 +55,8 @@ class Sender:
         self.flush_wanted = False  # once, or until nothing is held: batches that still fill go as well
         self._fruitless = 0  # splits in a row without anything delivered
         self._refusals = 0  # answers in a row that only a person can change
-        self._sent_wall_ms = 0  # when the request in flight set out
+        self._sent_ms = self._sent_wall_ms = 0  # when the request in flight set out
+        self._is_slow = False  # the last answer came after O2_REQUEST_TIMEOUT_MS, or not at all
         self._flight_events = 0  # how many lifecycle events there had been when the request set out
         self._forgiven_events = 0  # the count at which a failure was put down to a freeze
         self._drain_until_ms: int | None = None
@@ -143,6 +144,7 @@ class Sender:
             self.queue.in_flight = None
             self.ledger.requests += 1
             self.ledger.bytes_out += outcome.bytes_out
+            self._is_slow = now.ms - self._sent_ms >= self._config.request_timeout_ms
         if not outcome.status and (events != self._flight_events or (parked and events != self._forgiven_events)):
             # Time stood still meanwhile: the connection died of the freeze, not of the server. While parked that is a
             # guess, good for one try.
@@ -183,12 +185,14 @@ class Sender:
         headers.update(target.fields[signal])
         timeout_ms = self._config.request_timeout_ms
         if self._drain_until_ms is not None:
-            timeout_ms = min(timeout_ms, max(1, self._drain_until_ms - now.ms))
+            left_ms = max(1, self._drain_until_ms - now.ms)
+            # Who was too slow once gets all the time that is left: sent anew, the same would be stored again and again.
+            timeout_ms = left_ms if self._is_slow else min(timeout_ms, left_ms)
         return Request(batch, target.urls[signal], list(headers.items()), timeout_ms)
 
     def _set_out(self, request: Request, actions: Actions, now: Now, *, events: int) -> None:
         self._flight_events = events
-        self._sent_wall_ms = now.wall_ms
+        self._sent_ms, self._sent_wall_ms = now.ms, now.wall_ms
         self.in_flight = request
         actions.send.append((self.number, request))
 

@@ -24,13 +24,25 @@ LOGS: Stream = ("logs", otlp.JSON)  # type: ignore[assignment] # a plain tuple a
 GZIP_LEVEL = 1
 _GZIP_WINDOW_BITS = 31  # 15 and 16 for the gzip wrapper
 RAW_BYTES_MAX = 4 * 1024 * 1024  # of a batch before compression
+MERGED_RAW_BYTES_MAX = 1024 * 1024  # of a batch made of others: bounds what merging unpacks at a time
 BODY_BYTES_MAX = 1024 * 1024  # of a batch as it is sent: what proxies in front of a server take by default
 
 
 class Batch:
     """A sealed batch: `body` is a gzip stream of `raw_bytes`, holding `count` items of `stream`."""
 
-    __slots__ = ("body", "count", "first_ms", "holders", "last_ms", "raw_bytes", "sequence", "stream", "urgent")
+    __slots__ = (
+        "body",
+        "count",
+        "first_ms",
+        "holders",
+        "is_piece",
+        "last_ms",
+        "raw_bytes",
+        "sequence",
+        "stream",
+        "urgent",
+    )
 
     def __init__(self, stream: Stream, body: bytes, count: int, raw_bytes: int) -> None:
         self.stream = stream
@@ -41,6 +53,7 @@ class Batch:
         self.sequence = 0
         self.urgent = False
         self.holders = 0  # queues that it stands in
+        self.is_piece = False  # of a batch that the server did not take: not to be merged again
 
     def __repr__(self) -> str:
         return f"<Batch {self.sequence} {self.stream[0]} count={self.count} bytes={len(self.body)}>"
@@ -116,7 +129,30 @@ def split(batch: Batch) -> list[Batch]:
         half.add(joined, _count(batch.stream, part, joined), batch.last_ms)
         half.urgent = batch.urgent
         halves.append(half.seal())
+        halves[-1].is_piece = True
     return halves
+
+
+def may_merge(older: Batch, newer: Batch, items_max: int) -> bool:
+    """Whether two batches of a stream make one of a size that pays: each item is packed again a few times at most."""
+    return (
+        older.count <= 2 * newer.count
+        and older.count + newer.count <= items_max
+        and older.raw_bytes + newer.raw_bytes <= MERGED_RAW_BYTES_MAX
+        and older.urgent == newer.urgent
+        and not (older.is_piece or newer.is_piece)
+    )
+
+
+def merge(older: Batch, newer: Batch) -> Batch:
+    """Two batches of a stream as one, in order."""
+    head, tail = _frame(older.stream)
+    whole = OpenBatch(older.stream, older.first_ms)
+    for batch in (older, newer):
+        raw = zlib.decompress(batch.body, _GZIP_WINDOW_BITS)
+        whole.add(raw[len(head) : len(raw) - len(tail)], batch.count, batch.last_ms)
+    whole.urgent = older.urgent
+    return whole.seal()
 
 
 def _frame(stream: Stream) -> tuple[bytes, bytes]:

@@ -5,7 +5,7 @@ Queues share their batches by reference: what two destinations still owe is held
 
 from __future__ import annotations
 
-from o2_lambda.extension.core.batch import LOGS, RAW_BYTES_MAX, Batch, OpenBatch
+from o2_lambda.extension.core.batch import LOGS, RAW_BYTES_MAX, Batch, OpenBatch, may_merge, merge
 from o2_lambda.extension.core.ledger import SIGNALS
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ class Buffer:
     def __init__(self, *, bytes_max: int, batch_items_max: int) -> None:
         self.bytes_max = bytes_max
         self.queues: list[Queue] = []
-        self._batch_items_max = batch_items_max
+        self.batch_items_max = batch_items_max
         self._open: dict[Stream, OpenBatch] = {}
         self._sealed_bytes = 0
         self._sequence = 0
@@ -50,7 +50,7 @@ class Buffer:
     def room(self, stream: Stream) -> int:
         """How many items still fit into the stream's open batch."""
         batch = self._open.get(stream)
-        return self._batch_items_max - (batch.count if batch else 0)
+        return self.batch_items_max - (batch.count if batch else 0)
 
     def add(self, stream: Stream, items: bytes, count: int, *, now_ms: int, urgent: bool = False) -> None:
         """Adds joined items to the stream's open batch and seals it when it is full."""
@@ -62,7 +62,7 @@ class Buffer:
             batch = self._open[stream] = OpenBatch(stream, now_ms)
         batch.add(items, count, now_ms)
         batch.urgent = batch.urgent or urgent
-        if batch.count >= self._batch_items_max or batch.is_full:
+        if batch.count >= self.batch_items_max or batch.is_full:
             self.seal(stream)
 
     def seal(self, stream: Stream) -> None:
@@ -174,8 +174,16 @@ class Queue:
         return self._batches[0]
 
     def append(self, batch: Batch) -> None:
-        """Takes in a sealed batch."""
+        """Takes in a sealed batch; small ones of a stream that wait become one request."""
         self._insert(len(self._batches), batch)
+        while (older := self._before(batch)) is not None and may_merge(older, batch, self._buffer.batch_items_max):
+            try:
+                whole = merge(older, batch)
+            except MemoryError:
+                return  # they go one by one
+            self.remove(batch)
+            self.replace(older, [whole])
+            batch = whole
 
     def remove(self, batch: Batch) -> None:
         """Takes a batch out, on a verdict."""
@@ -210,6 +218,14 @@ class Queue:
         for batch in given_up:
             self._buffer.release(batch)
         return given_up
+
+    def _before(self, batch: Batch) -> Batch | None:
+        """The last batch of the same stream in front of one, unless it is in flight."""
+        for index in range(self._batches.index(batch) - 1, -1, -1):
+            each = self._batches[index]
+            if each.stream == batch.stream:
+                return None if each is self.in_flight else each
+        return None
 
     def _insert(self, index: int, batch: Batch) -> None:
         self._batches.insert(index, batch)
