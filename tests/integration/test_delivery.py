@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from o2_lambda.backend import Fault, Reset
+from o2_lambda.backend import BackendConfig, BackendServer, Fault, Reset
 from o2_lambda.backend.proxy import FaultProxy, ProxyFaults
+from o2_lambda.backend.store import CountingStore
 from o2_lambda.emulator import LocalLambda
 from tests.integration.rig import QUICK
-from tests.integration.stage import assert_ended_well, ledger, printed, sent
+from tests.integration.stage import Stage, assert_ended_well, ledger, printed, sent
 from tests.integration.stub_sink import stored
 from tests.integration.wire import eventually, response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
-    from o2_lambda.backend import BackendServer
     from tests.integration.rig import Arena, Settings
-    from tests.integration.stage import Stage
 
 OWN_PROGRESS = "[o2-lambda-extension] INFO "
 END: Settings = {"O2_FLUSH_STRATEGY": "end"}
@@ -524,25 +524,26 @@ def test_a_request_that_hangs_after_a_long_freeze_does_not_block_the_shutdown(ar
 
 @pytest.mark.smoke
 @serial
-def test_a_backlog_is_delivered_at_shutdown(stage: Stage) -> None:
+def test_a_backlog_is_delivered_at_shutdown(tmp_path: Path) -> None:
     """SHUTDOWN with everything still held and a backend 50 ms away: all of it arrives, once, and the exit is in time.
 
     An answer that a busy machine brings too late leaves its batch held in the ledger, and stored all the same.
     """
-    stage.backend.faults.status = 503
     settings = {**END, "O2_MAX_RETRIES": "1", "O2_INITIAL_RETRY_DELAY_MS": "60000", "O2_MAX_RETRY_DELAY_MS": "60000"}
-    with stage.function(settings=settings) as function:
-        for _ in range(3):
-            function.invoke(payload(lines=1000))
-        assert stage.backend.count("logs", "default") == 0
-        stage.backend.faults.clear()
-        stage.backend.faults.latency_ms = 50
-        result = function.shutdown()
-        assert result.took_ms < 2000
-        assert_ended_well(function)
-        logs = ledger(function)["logs"]
-    assert logs["received"] == logs["delivered"] + logs["held"]
-    assert stored_once(stage) == stage.backend.count("logs", "default") == logs["received"]
+    with BackendServer(BackendConfig(store=CountingStore())) as backend:  # which stores as fast as it can read
+        backend.faults.status = 503
+        with Stage(tmp_path, backend).function(settings=settings) as function:
+            for _ in range(3):
+                function.invoke(payload(lines=1000))
+            assert backend.count("logs", "default") == 0
+            backend.faults.clear()
+            backend.faults.latency_ms = 50
+            result = function.shutdown()
+            assert result.took_ms < 2000
+            assert_ended_well(function)
+            logs = ledger(function)["logs"]
+        assert logs["received"] == logs["delivered"] + logs["held"]
+        assert backend.count("logs", "default") == logs["received"]
 
 
 @serial
