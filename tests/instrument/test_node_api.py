@@ -137,7 +137,8 @@ exports.handler = async () => {
   const heard = () => { emitter.heard = trace.getActiveSpan() === root; };
   emitter.on('x', heard); emitter.emit('x'); emitter.off('x', heard);
   return {
-    recording, same: trace.getActiveSpan() === handlers, id: handlers.spanContext(), chained: set === span,
+    recording, same: trace.getActiveSpan() === handlers && context.active() === context.active(),
+    id: handlers.spanContext(), chained: set === span,
     bound: bound.call({ name: 'me' }, 1, 2), arity: bound.length,
     heard: emitter.heard, left: emitter.listenerCount('x'),
     outside: context.with(ROOT_CONTEXT, () => trace.getActiveSpan()) === undefined,

@@ -53,7 +53,8 @@ function returning(tracer, callback, span = null) {
   const store = flow.getStore();
   return function (...given) {
     if (span !== null) finish(tracer, span, given[0]);
-    return flow.run(store, () => Reflect.apply(callback, this, given));
+    const call = () => Reflect.apply(callback, this, given);
+    return flow.getStore() === store ? call() : flow.run(store, call); // following a flow costs every promise something
   };
 }
 

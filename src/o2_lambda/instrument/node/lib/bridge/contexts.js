@@ -48,6 +48,7 @@ class Manager {
   constructor(tracer) {
     this._tracer = tracer;
     this._views = new WeakMap(); // the API's span over each of ours
+    this._contexts = new WeakMap(); // and the context in which that is current
   }
 
   /** The context of the running code: the one that the function has set, or else one with the tracer's span. */
@@ -55,12 +56,7 @@ class Manager {
     const frame = this._tracer.flow.getStore();
     if (frame !== undefined && frame.api !== undefined) return frame.api;
     const span = this._tracer.current();
-    if (span === null) return ROOT;
-    const { baggage } = span.context;
-    const context = ROOT.setValue(SPAN, this.view(span));
-    const made = baggage ? context.setValue(BAGGAGE, baggageOf(baggage)) : context;
-    if (frame !== undefined && frame.span === span) frame.api = made;
-    return made;
+    return span === null ? ROOT : this._around(span);
   }
 
   with(context, call, thisArg, ...given) {
@@ -97,6 +93,18 @@ class Manager {
       this._views.set(span, view);
     }
     return view;
+  }
+
+  /** The context of a span that the tracer has made, always the same. */
+  _around(span) {
+    let context = this._contexts.get(span);
+    if (context === undefined) {
+      const { baggage } = span.context;
+      context = ROOT.setValue(SPAN, this.view(span));
+      if (baggage) context = context.setValue(BAGGAGE, baggageOf(baggage));
+      this._contexts.set(span, context);
+    }
+    return context;
   }
 
   /** A listener is removed by the function that was given: emitters look for that in `listener`, too. */
