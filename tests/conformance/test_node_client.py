@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -146,6 +147,19 @@ def test_streamed_responses(scene: Scene, fails_at: int | None) -> None:
         assert json.loads(complete["ErrorDetails"])["errorMessage"] == "planned"
     lines = [row["record"].split("\t", 3)[3] for row in scene.logs() if "wrote" in row["record"]]
     assert lines == [f"wrote {number}\n" for number in range(written)]
+
+
+def test_a_function_url_streams_with_status_headers_and_cookies(scene: Scene) -> None:
+    """What awslambda.HttpResponseStream puts in front of the pieces is the response's head."""
+    with scene.node("node_url.cjs") as function:
+        served = function.emulator.serve_url(invoke_mode="RESPONSE_STREAM")
+        address = asyncio.run_coroutine_threadsafe(served, function._loop).result(10)
+        with urllib.request.urlopen(f"http://{address}/a%20b?pieces=3", timeout=20) as answer:
+            assert (answer.status, answer.headers["X-Path"], answer.headers["Set-Cookie"]) == (203, "/a%20b", "a=b")
+            assert answer.headers["Content-Type"] == "text/plain"
+            assert answer.read() == b"piece 0 piece 1 piece 2 "
+        function.shutdown()
+    assert [row["record_status"] for row in scene.logs("platform.report")] == ["success"]
 
 
 def stream(address: str, event: dict[str, Any]) -> list[dict[str, Any]]:

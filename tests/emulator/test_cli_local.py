@@ -138,6 +138,20 @@ def test_port_answers_until_interrupted(folder: Path) -> None:
         assert process.returncode == 0
 
 
+def test_function_url_answers_any_request(folder: Path) -> None:
+    """The announced address takes plain HTTP, and the function sees it as an event."""
+    command = [*COMMAND, "app.handler", "--function-url", "0", "--json"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        notice = next(entry for line in process.stdout if (entry := json.loads(line))["kind"] == "notice")
+        url = notice["text"].removeprefix("the function's URL is ")
+        with urllib.request.urlopen(f"{url}a/b?c=d", timeout=20) as answer:
+            assert json.loads(answer.read())["rawPath"] == "/a/b"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+        assert process.returncode == 0
+
+
 def test_memory_limits_the_cpu_or_says_why_not(folder: Path) -> None:
     """A small function loads slower; where no control group may be set, a line says so."""
     done = o2_lambda(folder, "app.handler", "--memory", "128", "--json", "--timeout", "20")

@@ -43,12 +43,12 @@ class Writer:
         self._emulator = emulator
         self._path = f"/2018-06-01/runtime/invocation/{request_id}/response"
 
-    async def begin(self) -> None:
+    async def begin(self, content_type: str = "text/plain") -> None:
         host, port = self._emulator.runtime_api.split(":")
         self._reader, self._writer = await asyncio.open_connection(host, int(port))
         self._writer.write(
             f"POST {self._path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
-            "Content-Type: text/plain\r\nLambda-Runtime-Function-Response-Mode: streaming\r\n"
+            f"Content-Type: {content_type}\r\nLambda-Runtime-Function-Response-Mode: streaming\r\n"
             "Trailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n\r\n".encode()
         )
 

@@ -9,6 +9,7 @@ import signal
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,19 +17,25 @@ from o2_lambda.cli.local_report import JsonReport, Report, TextReport
 from o2_lambda.emulator import ConfigError, Emulator, EmulatorError, Faults, LambdaConfig
 from o2_lambda.emulator import execute as execute_durably
 from o2_lambda.emulator.config import INITIALIZATION_TYPES, LOG_FORMATS, MEMORY_MB_PER_CPU, is_executable
+from o2_lambda.emulator.function_url import BUFFERED, INVOKE_MODES
 from o2_lambda.emulator.runtimes import resolve
 
 FAILED = 1
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do with the function: which event, how often, how far apart, for whom, and on which port to answer."""
+    """What to do with the function: which event, how often, how far apart, for whom, and on which ports to answer."""
 
     event: bytes
     invocations: int
     every_ms: float
     port: int | None
+    url_port: int | None
+    invoke_mode: str
     tenants: tuple[str | None, ...]
 
 
@@ -97,6 +104,15 @@ def local() -> None:
     help="Answer Lambda's Invoke API on this port (without a number 9000) until Ctrl-C.",
 )
 @click.option(
+    "--function-url",
+    "url_port",
+    type=click.IntRange(0, 65535),
+    is_flag=False,
+    flag_value=9001,
+    help="Answer any HTTP request on this port (without a number 9001) as the function's URL, until Ctrl-C.",
+)
+@click.option("--invoke-mode", type=click.Choice(INVOKE_MODES), default=BUFFERED, show_default=True, help="Of the URL.")
+@click.option(
     "--env", "pairs", multiple=True, metavar="NAME=VALUE", help="Environment variable of the function; repeatable."
 )
 @click.option("--env-file", type=click.Path(path_type=Path), help="File of NAME=VALUE lines.")
@@ -141,7 +157,7 @@ def run(  # noqa: PLR0913 - one parameter per option
     invocations: int | None, every_ms: float, timeout_s: float, memory_mb: int | None, port: int | None,
     pairs: tuple[str, ...], env_file: Path | None, function_name: str, region: str, log_format: str,
     initialization_type: str, snapshot_age_s: float, max_concurrency: int, freeze: bool, faults: tuple[str, ...],
-    as_json: bool, durable: bool, tenants: tuple[str, ...],
+    as_json: bool, durable: bool, tenants: tuple[str, ...], url_port: int | None, invoke_mode: str,
 ) -> None:  # fmt: skip
     """Run HANDLER (such as app.handler) in a local Lambda, with extensions, telemetry, freeze and shutdown.
 
@@ -172,8 +188,9 @@ def run(  # noqa: PLR0913 - one parameter per option
             faults=read_faults(faults),
         )
         check_extensions(config)
-        count = invocations if invocations is not None else 0 if port is not None else 1
-        plan = Plan(read_event(event_file), count, every_ms, port, tenants or (None,))
+        serving = port is not None or url_port is not None
+        count = invocations if invocations is not None else 0 if serving else 1
+        plan = Plan(read_event(event_file), count, every_ms, port, url_port, invoke_mode, tenants or (None,))
         sys.exit(asyncio.run(execute(config, plan, report)))
     except (ConfigError, EmulatorError) as error:
         raise click.ClickException(str(error)) from None
@@ -195,24 +212,26 @@ async def execute(config: LambdaConfig, plan: Plan, report: Report) -> int:
             if init.status != "success":
                 return FAILED
         if plan.port is not None:
-            report.notice(
-                f"answering on http://{await _serve(emulator, plan.port)}/2015-03-31/functions/"
-                f"{config.function_name}/invocations"
-            )
+            address = await _serve(emulator.serve(plan.port), plan.port, "--port")
+            report.notice(f"answering on http://{address}/2015-03-31/functions/{config.function_name}/invocations")
+        if plan.url_port is not None:
+            server = emulator.serve_url(plan.url_port, invoke_mode=plan.invoke_mode)
+            address = await _serve(server, plan.url_port, "--function-url")
+            report.notice(f"the function's URL is http://{address}/")
         failures = await _invoke_all(emulator, plan, report, stop)
-        if plan.port is not None and not plan.invocations:
+        if (plan.port is not None or plan.url_port is not None) and not plan.invocations:
             await stop.wait()
         report.shutdown(await emulator.shutdown())
         report.summary()
     return FAILED if failures else 0
 
 
-async def _serve(emulator: Emulator, port: int) -> str:
+async def _serve(server: Awaitable[str], port: int, option: str) -> str:
     try:
-        return await emulator.serve(port)
+        return await server
     except OSError as error:
         raise ConfigError(
-            f"port {port} cannot be used: {error.strerror or error}; choose another with --port"
+            f"port {port} cannot be used: {error.strerror or error}; choose another with {option}"
         ) from None
 
 

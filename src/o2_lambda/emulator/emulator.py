@@ -13,6 +13,7 @@ from o2_lambda.emulator.config import ON_DEMAND
 from o2_lambda.emulator.credentials_api import CredentialsApi
 from o2_lambda.emulator.errors import ApiError, EmulatorError, Fatal
 from o2_lambda.emulator.extensions_api import ExtensionsApi
+from o2_lambda.emulator.function_url import BUFFERED, RESPONSE_STREAM
 from o2_lambda.emulator.invocation import Invocation, InvokeResult, new_trace_id
 from o2_lambda.emulator.invoke_api import InvokeApi
 from o2_lambda.emulator.limits import Limits
@@ -24,10 +25,13 @@ from o2_lambda.emulator.snapstart import restore
 from o2_lambda.emulator.startup import start_up
 from o2_lambda.emulator.teardown import ShutdownResult, tear_down
 from o2_lambda.emulator.timeline import Observed, Timeline
+from o2_lambda.emulator.url_server import FunctionUrl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+    from aiohttp import web
 
     from o2_lambda.emulator.config import LambdaConfig
     from o2_lambda.emulator.relay import Relay
@@ -71,7 +75,7 @@ class Emulator(Observed):
         credentials = CredentialsApi(config, self.clock.wall_ms)
         routes = [*extensions_api.routes(), *RuntimeApi(self._current).routes(), *credentials.routes()]
         self._server = Server(routes, self.record, "api", extensions_api.caller)
-        self._invoke_server: Server | None = None
+        self._served: list[Server] = []
 
     # Facts for tests and diagnosis; timeline, output, telemetry_sent and deliveries come from Observed
 
@@ -118,8 +122,8 @@ class Emulator(Observed):
                 for process in self._sandbox.processes.values():
                     process.kill()
             await self._server.close()
-            if self._invoke_server:
-                await self._invoke_server.close()
+            for served in self._served:
+                await served.close()
             self.limits.close()
 
     async def init(self) -> InitResult:
@@ -161,9 +165,19 @@ class Emulator(Observed):
 
     async def serve(self, port: int = 0, host: str = "127.0.0.1") -> str:
         """Answer Lambda's Invoke API over HTTP; return `host:port`. Raises OSError when the port is taken."""
-        self._invoke_server = Server(InvokeApi(self).routes(), self.record, "invoke", lambda _request: None)
-        await self._invoke_server.start(host, port)
-        return self._invoke_server.address
+        return await self._serve(InvokeApi(self).routes(), "invoke", port, host)
+
+    async def serve_url(self, port: int = 0, host: str = "127.0.0.1", *, invoke_mode: str = BUFFERED) -> str:
+        """Answer any HTTP request as the function's URL does; return `host:port`. Raises OSError as `serve`."""
+        return await self._serve(
+            FunctionUrl(self, streaming=invoke_mode == RESPONSE_STREAM).routes(), "url", port, host
+        )
+
+    async def _serve(self, routes: list[web.RouteDef], kind: str, port: int, host: str) -> str:
+        server = Server(routes, self.record, kind, lambda _request: None)
+        self._served.append(server)
+        await server.start(host, port)
+        return server.address
 
     async def shutdown(self, reason: str = "spindown") -> ShutdownResult:
         """End the environment as AWS does; the emulator cannot be used afterwards."""

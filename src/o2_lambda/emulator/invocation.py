@@ -87,6 +87,7 @@ class Invocation:
     delivered: bool = False
     outcome: str = "success"
     error_type: str | None = None
+    content_type: str = "application/octet-stream"  # of the response
     produced_bytes: int = 0
     tail: bytes = b""
     stream: asyncio.Queue[bytes | None] | None = None  # for a client that takes pieces; None ends it

@@ -150,6 +150,7 @@ class RuntimeApi:
         """Read the body and take its times; None when it is over the limit."""
         sandbox.drain_output()
         invocation.first_byte_ms = sandbox.clock.mono_ms()
+        invocation.content_type = request.headers.get("Content-Type", invocation.content_type)
         streaming = request.headers.get(RESPONSE_MODE) == STREAMING
         chunks, size = [], 0
         async for chunk in request.content.iter_any():
