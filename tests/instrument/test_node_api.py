@@ -294,6 +294,21 @@ def test_an_sdk_of_the_functions_own_has_the_field_to_itself(
     assert inner.parent_id == ("" if kind == "provider alone" else outer.span_id)  # it brings no context manager
 
 
+def test_an_sdk_that_was_there_before_us_has_the_field_to_itself(
+    tmp_path: Path, wrapper: Path, receiver: Receiver
+) -> None:
+    """One that NODE_OPTIONS loads, as OpenTelemetry's own layer does."""
+    sdk = SDK + "start();\nmodule.exports = { flush: () => provider.forceFlush(), work };\n"
+    handler = "exports.handler = async () => { const id = work(); await flush(); return id; };\n"
+    files = {"sdk.js": sdk, "index.js": f"const {{ flush, work }} = require('./sdk.js');\n{handler}"}
+    options = {"NODE_OPTIONS": f"--require {tmp_path}/task/sdk.js"}
+    with NodeFunction(tmp_path, files, wrapper=wrapper, port=receiver.port, **options) as function:
+        function.invoke()
+        function.invoke()
+        spans = receiver.spans(4)
+    assert sorted(span.name for span in spans) == ["inner", "inner", "outer", "outer"]
+
+
 def test_an_sdk_that_is_set_up_late_takes_over(tmp_path: Path, wrapper: Path, receiver: Receiver) -> None:
     """Until then spans of the API are ours; from then on all are its own, of older tracers too."""
     source = SDK + LATE
