@@ -1,13 +1,14 @@
 """Measures what tracing costs a function: bare, with our wrapper, with the official layer's packages, in turns.
 
-    python bench/tracing.py [--python PATH ...] [--node PATH ...] [--functions NAME ...] [--runs N] [--invocations N]
+    python bench/tracing.py [--python PATH ...] [--node PATH ...] [--java FOLDER ...]
+        [--functions NAME ...] [--runs N] [--invocations N]
 
 Each run starts a fresh process of the real runtime client against a minimal Runtime API and a receiver that takes the
 traces. `ours` is the wrapper out of the layer zip; `official` is made of pinned packages as the community's layer is
-(tracing_python.py, tracing_node.py). `refused`, `hung` and `unreachable` are the two with nobody at the receiver's
-port, with connections that nobody reads, and with a port that leaves connections without an answer. Printed are medians
-with their ranges, and the difference to `bare`, of medians and of minima. CPU time counts from the spawn to the first
-`/next`, the wrapper's own processes included. Packages are installed into .cache, once.
+(tracing_python.py, tracing_node.py, tracing_java.py). `refused`, `hung` and `unreachable` are the two with nobody at
+the receiver's port, with connections that nobody reads, and with a port that leaves connections without an answer.
+Printed are medians with their ranges, and the difference to `bare`, of medians and of minima. CPU time counts from the
+spawn to the first `/next`, the wrapper's own processes included. Packages are installed into .cache, once.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import machine
 from fakes import Answer, Server
 from o2_lambda.layer.build import build, project_root
 from starts import cpu_ms, memory_mb, stopped
+from tracing_java import Java
 from tracing_node import Node
 from tracing_python import Python
 
@@ -50,6 +52,7 @@ class Runtime(Protocol):
 
     title: str
     handler: str
+    variant: str  # of the layer
 
     def install(self) -> None:
         """Makes everything ready that the others need."""
@@ -248,10 +251,10 @@ def print_function(title: str, found: dict[str, dict[str, list[float]]]) -> None
                 print(f"  {name:<21} {middle:9.2f}  {span:<22} {more[0]:+9.2f} {more[1]:+9.2f}")
 
 
-def unpacked_layer(folder: Path) -> Path:
-    """Builds the full layer and unpacks it; the wrapper may be run."""
+def unpacked_layer(folder: Path, variant: str) -> Path:
+    """Builds a variant of the layer and unpacks it; the wrapper may be run."""
     arch = "x86_64" if platform.machine() == "x86_64" else "arm64"
-    (path,) = build([arch], ["full"], folder, project_root() / ".cache" / "layer")
+    (path,) = build([arch], [variant], folder, project_root() / ".cache" / "layer")
     with zipfile.ZipFile(path) as archive:
         archive.extractall(folder)
     (folder / "otel-instrument").chmod(0o755)
@@ -264,6 +267,7 @@ def main() -> None:
     parser.add_argument(
         "--node", nargs="*", default=[], help="node executables, or major versions that `make node` brings"
     )
+    parser.add_argument("--java", nargs="*", default=[], help="folders with bin/java; the trivial function alone")
     parser.add_argument("--functions", nargs="+", choices=FUNCTIONS, default=FUNCTIONS)
     parser.add_argument("--without", nargs="+", choices=("ours", "official"), default=(), help="tracers to leave out")
     parser.add_argument("--runs", type=int, default=15)
@@ -272,10 +276,14 @@ def main() -> None:
     options = parser.parse_args()
     threading.excepthook = lambda _arguments: None  # a fake's thread ends with its socket
     header = {"machine": machine.describe(), "load_before": machine.load(), "command": " ".join(sys.argv)}
-    runtimes: list[Runtime] = [*map(Python, options.python), *map(Node, options.node)]
+    runtimes: list[Runtime] = [
+        *map(Python, options.python),
+        *map(Node, options.node),
+        *map(Java, options.java),
+    ]
     results = {}
     with tempfile.TemporaryDirectory() as folder:
-        layer = unpacked_layer(Path(folder))
+        layers = {name: unpacked_layer(Path(folder, name), name) for name in {each.variant for each in runtimes}}
         for runtime in runtimes:
             runtime.install()
         header["scheduling"] = machine.run_ahead(enabled=True)
@@ -284,7 +292,7 @@ def main() -> None:
         for runtime in runtimes:
             for function in options.functions:
                 title = f"{runtime.title}, {function}"
-                results[title] = measure(runtime, function, layer, options)
+                results[title] = measure(runtime, function, layers[runtime.variant], options)
                 print_function(title, results[title])
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(header | {"load_after": machine.load(), "results": results}, indent=1) + "\n")

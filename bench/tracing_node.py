@@ -50,6 +50,7 @@ class Node:
     """A version of Node.js: an executable, or the major version of one that the tests' packages bring."""
 
     handler = "index.handler"
+    variant = "full"
 
     def __init__(self, name: str) -> None:
         brought = BROUGHT / f"node{name}" / "bin" / "node"

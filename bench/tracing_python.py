@@ -57,6 +57,7 @@ class Python:
     """An interpreter, of no virtual environment."""
 
     handler = "app.handler"
+    variant = "full"
 
     def __init__(self, interpreter: str) -> None:
         self._interpreter = interpreter
