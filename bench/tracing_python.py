@@ -7,6 +7,7 @@ handler is wrapped by the AWS Lambda instrumentation, every instrumentation of t
 from __future__ import annotations
 
 import subprocess
+import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -103,16 +104,9 @@ def _installed(interpreter: str, kind: str, packages: tuple[str, ...]) -> Path:
     stamp = folder / "installed"
     if not stamp.exists() or stamp.read_text() != recipe:
         print(f"Installing {kind} for Python {version} ...", flush=True)
-        command = [
-            interpreter,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--root-user-action=ignore",
-            "--only-binary=:all:",
-        ]
+        # By the pip that is here: an interpreter out of a distribution's packages has none.
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        command += ["--root-user-action=ignore", "--only-binary=:all:", "--python-version", version]
         subprocess.run([*command, "--upgrade", "--target", folder, *packages], check=True)
         if kind == "official":
             (folder / "otel_wrapper.py").write_text(OTEL_WRAPPER)
