@@ -2,7 +2,8 @@
 
     make herd [ARGS="[--processes 1000] [--seconds 40] [--executable FILE] [--plot FILE]"]
 
-Every process gets the same lines at the same time and an answer of 503. The backend recovers after half of the time.
+Every process gets the same lines at the same time and an answer of 503, then a second invocation, whose function runs
+to the end: beside it attempts go on. The backend recovers after half of the time.
 Without jitter each wave of requests would fall into one bin. Exit status 1 where lines are missing at the end, or where
 a later wave is as steep as the first.
 """
@@ -132,20 +133,21 @@ async def herd(candidate: Candidate, processes: int, seconds: float) -> tuple[li
         place.release({"eventType": "INVOKE", "deadlineMs": deadline, "requestId": "r"})
         began_s = time.monotonic()
         start = event("platform.start", {"requestId": "r"})
-        body = (
-            log_lines("r", LINES, 200, 0)[:-1]
-            + b","
-            + event("platform.runtimeDone", {"requestId": "r", "status": "success"}).encode()
-            + b"]"
-        )
+        done = event("platform.runtimeDone", {"requestId": "r", "status": "success"})
+        body = log_lines("r", LINES, 200, 0)[:-1] + b"," + done.encode() + b"]"
         for destination in place.destinations:
             await post_telemetry(destination, batch(start)[:-1] + b"," + body[1:])
+        await place.all_wait(processes)
+        place.release({"eventType": "INVOKE", "deadlineMs": deadline, "requestId": "longer"})
         await asyncio.sleep(seconds / 2)
         place.up = True
         back_s = time.monotonic() - began_s
-        await place.all_wait(processes)
         await asyncio.sleep(max(0.0, seconds - (time.monotonic() - began_s)))
         arrivals = [at_s - began_s for at_s in place.arrivals_s]
+        done = event("platform.runtimeDone", {"requestId": "longer", "status": "success"})
+        for destination in place.destinations:
+            await post_telemetry(destination, batch(done))
+        await place.all_wait(processes)
         place.release(
             {"eventType": "SHUTDOWN", "deadlineMs": int((time.time() + 20) * 1000), "shutdownReason": "spindown"}
         )
@@ -157,7 +159,7 @@ async def herd(candidate: Candidate, processes: int, seconds: float) -> tuple[li
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)  # noqa: ASYNC222 - killed
         server.close()
-    return arrivals, processes * (LINES + 2) - place.lines, back_s
+    return arrivals, processes * (LINES + 3) - place.lines, back_s
 
 
 def bins(arrivals: Sequence[float], seconds: float) -> list[int]:

@@ -103,6 +103,14 @@ WEATHERS = {
     "down (refused)": weather(DOWN, 8, O2_FLUSH_STRATEGY="end"),
 }
 
+# The same once the circuit is open: it opens at the first failure here, which the first invocation meets.
+_OPEN = {"O2_FLUSH_STRATEGY": "end", "O2_MAX_RETRIES": "1", "O2_REQUEST_TIMEOUT_MS": "300", **QUICK}
+OPEN_CIRCUITS = {
+    "every request fails (503)": weather(Trouble("", {"status": 503}), 20, **_OPEN),
+    "down (refused)": weather(DOWN, 20, **_OPEN),
+    "black hole": weather(BLACK_HOLE, 20, **_OPEN),
+}
+
 SCENARIOS = {
     name: Schedule(name, played, QUICK, **options)
     for part in (_upstream, _platform, _places)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from tests.integration.wire import free_port
 from tests.packaging.dns import DnsServer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from o2_lambda.backend.journal import RequestRecord
     from o2_lambda.emulator.invocation import InvokeResult
     from o2_lambda.emulator.timeline import Delivery, Fact
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from tests.chaos.upstream import Upstream
 
 SHUTDOWN_S = 2.0
+WATCH_S = 0.01
+# Who gets no processor for so long cannot be held to times: Lambda's own kill comes 200 ms after the extension's exit.
+STALL_MS_MAX = 400
 ANSWER_S_MAX = 0.2  # for an answer to pass the proxy on a busy machine
 NAME, ELSEWHERE = "openobserve.test", "127.0.0.9"  # where nobody listens
 NAMES = {NAME: "127.0.0.1"}
@@ -40,6 +46,26 @@ _streams = itertools.count()
 def _is_on_its_way(request: RequestRecord) -> bool:
     """Whether the answer may not have reached the client yet."""
     return request.t_answered is None or time.monotonic() - request.t_answered < ANSWER_S_MAX
+
+
+@contextlib.contextmanager
+def _watching(evidence: Evidence) -> Iterator[None]:
+    """Notes how late a thread that wants to run every 10 ms does."""
+    over = threading.Event()
+
+    def watch() -> None:
+        due_s = time.monotonic() + WATCH_S
+        while not over.wait(max(0.0, due_s - time.monotonic())):
+            evidence.stalled_ms = max(evidence.stalled_ms, (time.monotonic() - due_s) * 1000)
+            due_s = time.monotonic() + WATCH_S
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @dataclass
@@ -60,6 +86,7 @@ class Evidence:
     deliveries: list[Delivery] = field(default_factory=list)  # of telemetry, failed ones included
     peak_kb: int = 0
     answers_lost: bool = False  # a connection was cut over a request that had been stored, or the client gave up first
+    stalled_ms: float = 0.0  # the longest time for which the machine had no processor for us
     busy_s: float = 0.0  # how long into the last shutdown the backend had something to answer
     unused_s: float = 0.0  # what was left of its time
     ends_healthy: bool = False  # nothing stands in the way of what is held when the shutdown begins
@@ -89,7 +116,7 @@ class World:
         self.upstream.begin(tls=schedule.tls)
         config = self._config(schedule, stream)
         evidence = Evidence(schedule, self.executable.name)
-        with self._name_server(schedule) as names, LocalLambda(config) as sandbox:
+        with _watching(evidence), self._name_server(schedule) as names, LocalLambda(config) as sandbox:
             sandbox.emulator.on_freeze.append(lambda: self._weigh(sandbox, evidence))
             if schedule.confinement and sandbox.init_result and sandbox.init_result.status == "success":
                 tighten(sandbox.emulator.pid(evidence.name), schedule.confinement)
