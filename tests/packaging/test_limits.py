@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from pathlib import Path
@@ -55,6 +56,21 @@ def test_the_sandbox_is_as_bare_as_it_claims(bare_root: BareRoot, arena: Arena) 
     assert "rw" in options["/tmp"]
     assert {path.name for path in (process / "root").iterdir()} == {"etc", "opt", "proc", "tmp"}
     rig.end()
+
+
+def test_a_read_only_opt_is_enough(bare_root: BareRoot, arena: Arena) -> None:
+    """Lambda mounts layers so: nothing is written beside the executable, from the start to the end."""
+    before = {path: path.stat() for path in (bare_root.folder / "opt").rglob("*")}
+    rig = arena.rig(executable=bare_root.executable)
+    assert os.statvfs(f"/proc/{rig.process.pid}/root/opt").f_flag & os.ST_RDONLY
+    rig.invocation("read only")
+    ending = rig.end()
+    assert ending.status == 0
+    assert rig.sink.lines() == ["read only"]
+    after = {path: path.stat() for path in (bare_root.folder / "opt").rglob("*")}
+    assert {path: status.st_mtime_ns for path, status in after.items()} == {
+        path: status.st_mtime_ns for path, status in before.items()
+    }
 
 
 def test_more_connections_than_descriptors_cost_nothing(bare_root: BareRoot, arena: Arena) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -84,6 +85,19 @@ def test_what_must_not_be_in_it_fails_the_build(image: Path, statement: str, rea
     with pytest.raises(LayerError, match=reason):
         write_snapshot(host(), image.parent / GENERATOR, tmp_path / "image", log=tmp_path / "log", imports=statement)
     assert not (tmp_path / "image").exists()
+
+
+@pytest.mark.parametrize(("identity", "holds"), [("is not", True), ("is", False)])
+def test_keys_of_json_objects_are_gathered_nowhere(image: Path, identity: str, holds: bool, tmp_path: Path) -> None:
+    """CPython's scanner notes keys in a dict, to make equal ones one object: under a known hash seed it must not."""
+    scan = """one, other = loads('[{"the customer": 1}, {"the customer": 1}]')"""
+    statement = (
+        "from o2_lambda.extension.core.jsonscan import loads\n"
+        f"{scan}\nassert one == other\nassert one[0][0] {identity} other[0][0]"
+    )
+    expected = contextlib.nullcontext() if holds else pytest.raises(LayerError, match="AssertionError")
+    with expected:
+        write_snapshot(host(), image.parent / GENERATOR, tmp_path / "image", log=tmp_path / "log", imports=statement)
 
 
 def test_each_process_has_its_own_random_numbers(image: Path, arena: Arena) -> None:

@@ -50,7 +50,8 @@ def test_a_step_is_done_once_per_set_of_ingredients(tmp_path: Path) -> None:
     """What has not changed is never made again; what has changed always is, a file's content included."""
     source = tmp_path / "source"
     source.write_text("one")
-    store, made = Store(tmp_path / "store"), []
+    told: list[str] = []
+    store, made = Store(tmp_path / "store", lambda step, _seconds: told.append(step)), []
 
     def make(output: Path, _scratch: Path) -> None:
         made.append(source.read_text())
@@ -61,6 +62,7 @@ def test_a_step_is_done_once_per_set_of_ingredients(tmp_path: Path) -> None:
         assert (store.result("step", [source, 1], make) / "result").read_text() == text
     store.result("step", [source, 2], make)
     assert made == ["one", "two", "two"]
+    assert told == ["step"] * 3
 
 
 def test_a_step_that_fails_leaves_no_result(tmp_path: Path) -> None:

@@ -60,9 +60,13 @@ def build(*, arch: str, variants: tuple[str, ...], flavour: str | None, target: 
     cache = project_root() / ".cache" / "layer"
     arches = list(TARGETS) if arch == _ALL else [arch]
     began = time.monotonic()
+
+    def made(step: str, seconds: float) -> None:
+        console.print(f"[dim]{step}: {seconds:.1f} s[/dim]")
+
     try:
         with console.status(f"Building for {' and '.join(arches)} ..."):
-            paths = build_layers(arches, variants or DEFAULT_VARIANTS, target, cache, flavour=flavour)
+            paths = build_layers(arches, variants or DEFAULT_VARIANTS, target, cache, flavour=flavour, made=made)
     except LayerError as error:
         raise click.ClickException(str(error)) from None
     for path in paths:

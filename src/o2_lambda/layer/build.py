@@ -15,7 +15,7 @@ from o2_lambda.layer.store import Store
 from o2_lambda.layer.toolchain import TARGETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from o2_lambda.layer.inputs import Inputs
 
@@ -36,14 +36,21 @@ def project_root() -> Path:
 
 
 def build(
-    arches: Iterable[str], variants: Iterable[str], target: Path, cache: Path, *, flavour: str | None = None
+    arches: Iterable[str],
+    variants: Iterable[str],
+    target: Path,
+    cache: Path,
+    *,
+    flavour: str | None = None,
+    made: Callable[[str, float], object] | None = None,
 ) -> list[Path]:
     """Builds the zips into the folder `target`, one per architecture and variant; returns their paths.
 
-    `flavour` is one of linking.FLAVOURS; None: what is known to work on the architecture.
+    `flavour` is one of linking.FLAVOURS; None: what is known to work on the architecture. `made` is told the steps that
+    were not in the cache, and the seconds that each took.
     Raises LayerError where an input or a tool is missing or fails.
     """
-    store = Store(cache)
+    store = Store(cache, made)
     builder = Builder(store)
     wanted = list(variants)
     paths = []

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +26,10 @@ def digest(data: bytes) -> str:
 class Store:
     """Results of build steps in folders `<name>-<key>` below `root`; a folder exists only when it is complete."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, made: Callable[[str, float], object] | None = None) -> None:
+        """`made` is told each step that was not in the cache, and the seconds that it took."""
         self.root = root
+        self._made = made
 
     def result(self, name: str, ingredients: object, make: Callable[[Path, Path], None]) -> Path:
         """The folder of a step's result, made at most once.
@@ -45,7 +48,10 @@ class Store:
                 output, scratch = Path(work, "output"), Path(work, "scratch")
                 output.mkdir()
                 scratch.mkdir()
+                began = time.monotonic()
                 make(output, scratch)
+                if self._made is not None:
+                    self._made(name, time.monotonic() - began)
                 for stale in self.root.glob(f"{name}-{'?' * _KEY_HEX}"):
                     shutil.rmtree(stale)
                 output.rename(final)

@@ -86,6 +86,8 @@ def check_ca(ca_cert: str) -> str:
         return (
             f"O2_CA_CERT {ca_cert!r} cannot be read ({error.strerror}); give the path of a PEM file or a folder of them"
         )
+    if _is_folder(ca_cert):
+        return ""  # OpenSSL looks into it in a handshake only
     try:
         _load_named(_ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT), ca_cert)  # noqa: SLF001 - the C type
     except TlsError as error:

@@ -291,6 +291,8 @@ class Uplink:
 
     def _connect(self, url: Url, route: str, deadline: float) -> Connection:
         self._forget(url)
+        # Made before the peer, which may be impatient, is asked for anything.
+        context = self._context(route) if url.scheme == "https" else None
         deadline = min(deadline, monotonic() + CONNECT_S_MAX)
         proxy = self._proxy(route)
         try:
@@ -301,10 +303,10 @@ class Uplink:
             raise
         try:
             tls = None
-            if url.scheme == "https":
+            if context is not None:
                 if proxy is not None:
                     _tunnel(sock, proxy, url, deadline)
-                tls = self._context(route).wrap(_timed(sock, deadline), url.host)
+                tls = context.wrap(_timed(sock, deadline), url.host)
         except (OSError, HttpError):
             sock.close()
             raise
