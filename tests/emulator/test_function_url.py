@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from multidict import CIMultiDict
 
 from o2_lambda.emulator import Emulator
 from tests.emulator.conftest import Puppet, Stage, eventually, kinds
@@ -40,10 +41,11 @@ async def test_a_request_is_an_event_and_an_answer_a_response(stage: Stage, sess
             assert (answer.status, answer.headers["X-Seen"], answer.headers["Content-Type"]) == (201, "PUT", "a/b")
             assert answer.headers.getall("Set-Cookie") == ["a=b", "c=d"]
             assert await answer.json(content_type="a/b") == ["text", answer.headers["x-amzn-RequestId"]]
-        headers = {"Cookie": "k=v", "X-Twice": "1", "X-Amzn-Trace-Id": "Root=1-5759e988-bd862e3fe1be46a994272793"}
-        async with session.get(f"{url}/plain?c=d&c=e%20f", headers=headers) as answer:
+        trace = "Root=1-5759e988-bd862e3fe1be46a994272793"
+        headers = [("Cookie", "k=v"), ("X-Twice", "1"), ("X-Twice", "2"), ("X-Amzn-Trace-Id", f"{trace};Sampled=1")]
+        async with session.get(f"{url}/plain?c=d&c=e%20f", headers=CIMultiDict(headers)) as answer:
             event = await answer.json()
-            assert event["headers"]["x-amzn-trace-id"] == headers["X-Amzn-Trace-Id"]
+            assert (event["headers"]["x-amzn-trace-id"], event["headers"]["x-twice"]) == (trace, "1,2")
             assert (event["cookies"], event["headers"]["cookie"]) == (["k=v"], "k=v")
             assert event["queryStringParameters"] == {"c": "d,e f"}
             assert event["requestContext"]["requestId"] == answer.headers["x-amzn-RequestId"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from o2_lambda.emulator.function_url import DELIMITER, MalformedError, Prelude, Reply, Request, event, reply
+from o2_lambda.emulator.function_url import MalformedError, Prelude, Reply, Request, event, reply
 
 JSON = ("Content-Type", "application/json")
 
@@ -122,14 +122,14 @@ def test_what_is_no_response_is_refused(answer: bytes) -> None:
 def test_a_prelude_in_any_pieces() -> None:
     """Status, headers and cookies come out the same however the bytes are cut; what follows is the body."""
     text = b'{"statusCode": 201, "headers": {"X-A": "b"}, "cookies": ["c=d"]}'
-    whole = text + DELIMITER + b"body"
+    whole = text + bytes(8) + b"body"
     headers = [("X-A", "b"), ("Set-Cookie", "c=d")]
-    for cut in range(len(text) + len(DELIMITER)):
+    for cut in range(len(text) + 8):
         prelude = Prelude()
         assert prelude.feed(whole[:cut]) is None
         assert prelude.feed(whole[cut:]) == Reply(201, headers, b"body")
     slow = Prelude()
-    heads = [slow.feed(whole[at : at + 1]) for at in range(len(text) + len(DELIMITER))]
+    heads = [slow.feed(whole[at : at + 1]) for at in range(len(text) + 8)]
     assert heads[-1] == Reply(201, headers, b"")
     assert heads[:-1] == [None] * (len(heads) - 1)
 
@@ -138,7 +138,7 @@ def test_a_prelude_in_any_pieces() -> None:
 def test_a_prelude_that_makes_no_sense(text: bytes) -> None:
     """It is refused when it is complete."""
     with pytest.raises(MalformedError):
-        Prelude().feed(text + DELIMITER)
+        Prelude().feed(text + bytes(8))
 
 
 def test_a_prelude_without_an_end_is_not_kept() -> None:

@@ -1,19 +1,21 @@
 """Durable functions: one execution is several invocations, each of which replays the function from its start.
 
-The service of AWS that keeps checkpoints is not played: a function that asks for it gets no answer here. What is
-faithful is what an extension sees: invocations with request ids of their own, the same execution in their payloads.
+What the function checkpoints is kept (`checkpoints.py`, `durable_api.py`) and given to it again. Steps, waits, child
+contexts and retries are played; callbacks and chained invocations are refused. Nobody waits: the next wait, or pause
+before a retry, is over as soon as the function has nothing else to do.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
-import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from o2_lambda.emulator.checkpoints import Checkpoints
+
 if TYPE_CHECKING:
+    from o2_lambda.emulator.checkpoints import Operation
     from o2_lambda.emulator.emulator import Emulator
     from o2_lambda.emulator.invocation import InvokeResult
 
@@ -23,37 +25,34 @@ PENDING = "PENDING"
 
 @dataclass(frozen=True)
 class Execution:
-    """An execution that has ended. `status` is what its last invocation answered, or FAILED where that failed."""
+    """An execution that has ended. `status` is what its last invocation answered, or FAILED where that failed.
+
+    `operations` are what the function has checkpointed, the execution itself first.
+    """
 
     arn: str
     status: str
     invocations: list[InvokeResult]
+    operations: list[Operation] = field(default_factory=list)
 
 
 async def execute(emulator: Emulator, payload: bytes = b"{}", *, replays_max: int = REPLAYS_MAX) -> Execution:
     """Invoke until the function does not answer PENDING any more, at most `replays_max` times."""
     config = emulator.config
-    name = uuid.uuid4()
-    arn = f"{config.function_arn}:{config.function_version}/durable-execution/{name}/{uuid.uuid4()}"
-    operation = {
-        "Id": str(name),
-        "Type": "EXECUTION",
-        "Status": "STARTED",
-        "StartTimestamp": int(time.time() * 1000),
-        "ExecutionDetails": {"InputPayload": payload.decode()},
-    }
+    execution_id = str(uuid.uuid4())  # SDKs find the execution among its operations by the last part of its ARN
+    arn = f"{config.function_arn}:{config.function_version}/durable-execution/{uuid.uuid4()}/{execution_id}"
+    checkpoints = Checkpoints(arn, execution_id, payload.decode(), emulator.clock.wall_ms())
+    emulator.executions[arn] = checkpoints
     results: list[InvokeResult] = []
     status = PENDING
     while status == PENDING and len(results) < replays_max:
-        envelope = {
-            "DurableExecutionArn": arn,
-            "CheckpointToken": secrets.token_urlsafe(16),  # good for one invocation
-            "InitialExecutionState": {"Operations": [operation], "NextMarker": ""},
-        }
-        result = await emulator.invoke(json.dumps(envelope).encode())
+        result = await emulator.invoke(json.dumps(checkpoints.envelope()).encode())
         results.append(result)
         status = _status(result)
-    return Execution(arn, status, results)
+        if (due_ms := checkpoints.due_ms()) is not None:
+            checkpoints.settle(due_ms)
+    del emulator.executions[arn]
+    return Execution(arn, status, results, checkpoints.operations)
 
 
 def _status(result: InvokeResult) -> str:

@@ -11,6 +11,7 @@ from o2_lambda.emulator import state
 from o2_lambda.emulator.clock import Clock
 from o2_lambda.emulator.config import ON_DEMAND
 from o2_lambda.emulator.credentials_api import CredentialsApi
+from o2_lambda.emulator.durable_api import DurableApi
 from o2_lambda.emulator.errors import ApiError, EmulatorError, Fatal
 from o2_lambda.emulator.extensions_api import ExtensionsApi
 from o2_lambda.emulator.function_url import BUFFERED, RESPONSE_STREAM
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from o2_lambda.emulator.checkpoints import Checkpoints
     from o2_lambda.emulator.config import LambdaConfig
     from o2_lambda.emulator.relay import Relay
 
@@ -65,6 +67,7 @@ class Emulator(Observed):
         self.init_result: InitResult | None = None
         self.last_shutdown: ShutdownResult | None = None  # of a reset, too
         self.relays: list[Relay] = []
+        self.executions: dict[str, Checkpoints] = {}  # durable ones that have begun, by ARN
         self.hooks = Hooks(on_freeze=[self._reset_relays], on_thaw=[self._jump])
         self.limits = Limits(cpus=config.cpu_quota, memory_mb=config.memory_mb if config.enforce_memory else None)
         self._sandbox: Sandbox | None = None
@@ -74,6 +77,8 @@ class Emulator(Observed):
         extensions_api = ExtensionsApi(self._current)
         credentials = CredentialsApi(config, self.clock.wall_ms)
         routes = [*extensions_api.routes(), *RuntimeApi(self._current).routes(), *credentials.routes()]
+        if config.durable:
+            routes += DurableApi(self.executions, self.clock.wall_ms).routes()
         self._server = Server(routes, self.record, "api", extensions_api.caller)
         self._served: list[Server] = []
 

@@ -71,6 +71,8 @@ def runtime_environment(
         environment["PATH"] = f"{environment['PATH']}{os.pathsep}{interpreter.parent}"
     if log_fd is not None:
         environment["_LAMBDA_TELEMETRY_LOG_FD"] = str(log_fd)
+    if config.durable:  # where the function's SDK finds the part of Lambda's API that it checkpoints with
+        environment.setdefault("AWS_ENDPOINT_URL_LAMBDA", f"http://{runtime_api}")
     if config.managed:
         environment["AWS_LAMBDA_MAX_CONCURRENCY"] = str(config.max_concurrency)
     return {**environment, **config.runtime_environment_extra}
