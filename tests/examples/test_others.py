@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,8 @@ from tests.examples.conftest import Stage, build, copied, needs, thorough
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from o2_lambda.emulator import LocalLambda
 
 pytestmark = [pytest.mark.xdist_group("serial"), pytest.mark.timeout(600)]
 
@@ -33,6 +36,47 @@ def test_go(stage: Stage, tmp_path: Path) -> None:
     assert [root["operation_name"] for root in roots] == ["hello", "hello"]
     assert [work["reference_parent_span_id"] for work in works] == [root["span_id"] for root in roots]
     assert stage.printed() == ["hello\n", "hello\n"]
+
+
+GEMS = (
+    "aws_lambda_ric",
+    "opentelemetry/sdk",
+    "opentelemetry/exporter/otlp",
+    "opentelemetry/instrumentation/aws_lambda",
+)
+
+
+def assert_traced(stage: Stage, function: LocalLambda) -> None:
+    """Two invocations answer, print and leave a span each."""
+    with function:
+        results = [function.invoke(), function.invoke()]
+        function.shutdown()
+    assert [result.payload for result in results] == [b'"ok"', b'"ok"']
+    assert len([span for span in stage.spans() if span["span_kind"] == SERVER]) == 2
+    assert {span["service_name"] for span in stage.spans()} == {"hello"}
+    assert stage.printed() == ["hello\n", "hello\n"]
+
+
+@needs("ruby")
+def test_ruby(stage: Stage, tmp_path: Path) -> None:
+    """OpenTelemetry's own instrumentation; without its gems the syntax alone is checked."""
+    folder = copied("ruby", tmp_path)
+    build(folder, "ruby", "-wc", "app.rb")
+    load = "".join(f"require '{gem}';" for gem in GEMS)
+    if subprocess.run(["ruby", "-e", load], capture_output=True, check=False).returncode:
+        pytest.skip(f"the syntax is right; to run it takes the gems that bring {', '.join(GEMS)}")
+    environment = {"OTEL_SERVICE_NAME": "hello", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+    assert_traced(stage, stage.start("aws_lambda_ric", "app.Hello.process", folder, **environment))
+
+
+@thorough
+@needs("dotnet")
+def test_dotnet(stage: Stage, tmp_path: Path) -> None:
+    """OpenTelemetry's own instrumentation, in a function that is an executable."""
+    folder = copied("dotnet", tmp_path)
+    build(folder, "dotnet", "build", "--output", "out")
+    environment = {"OTEL_SERVICE_NAME": "hello", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+    assert_traced(stage, stage.start(f"dotnet {folder}/out/Hello.dll", "Hello", folder, **environment))
 
 
 @needs("bash", "curl")
