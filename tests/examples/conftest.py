@@ -36,9 +36,9 @@ def needs(*tools: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(missing), reason=f"{' and '.join(missing)} not installed")
 
 
-# Set by `make examples`: what takes minutes to compile from nothing is built too.
+# Set by `make examples`: what takes minutes, most of them to compile from nothing, is run too.
 thorough = pytest.mark.skipif(
-    os.environ.get("O2_TEST_EXAMPLES") != "all", reason="compiles for a minute or more: run `make examples`"
+    os.environ.get("O2_TEST_EXAMPLES") != "all", reason="of what takes minutes: run `make examples`"
 )
 
 
