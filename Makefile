@@ -68,6 +68,10 @@ soak: $(INSTALLED) ## Load for an hour with memory watched (ARGS="--minutes 5": 
 starts: $(INSTALLED) ## Start the snapshot 10,000 times
 	O2_TEST_STARTS=10000 $(BIN)/pytest tests/packaging/test_snapshot.py -k every_time --timeout 7200 $(ARGS)
 
+.PHONY: kernels
+kernels: $(INSTALLED) ## Start the layer's executable under Linux 5.10, 6.1 and 6.12, in a virtual machine
+	$(BIN)/python scripts/test_kernels.py
+
 .PHONY: load
 load: $(INSTALLED) ## 20,000 lines a second for five minutes, records of 1 MB, and an overload
 	$(BIN)/python bench/load.py $(ARGS)

@@ -6,11 +6,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from o2_lambda.layer import profile
 from o2_lambda.layer.inputs import CPYTHON, Inputs
 from o2_lambda.layer.process import run
 from o2_lambda.layer.toolchain import COMPILE_FLAGS, SOURCE_DATE_EPOCH, Toolchain, host
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from o2_lambda.layer.store import Store
 
 OPTIONS = (
@@ -47,16 +50,24 @@ o2-library: $(LIBRARY_OBJS_OMIT_FROZEN) $(MODOBJS)
 """
 
 
-def cpython(store: Store, inputs: Inputs, toolchain: Toolchain) -> Path:
-    """The folder with `libpython.a` (without frozen modules) and `pyconfig.h`; for the host `_bootstrap_python` too."""
+def cpython(store: Store, inputs: Inputs, toolchain: Toolchain, *, instrumented: bool = False) -> Path:
+    """The folder with `libpython.a` (without frozen modules) and `pyconfig.h`; for the host `_bootstrap_python` too.
+
+    `instrumented`: a library that counts what runs, to write the profile with which the other one is optimized.
+    """
     source = inputs.source(CPYTHON)
-    target, native = toolchain.target, toolchain.target == host()
-    recipe = [Path(__file__), CPYTHON, COMPILE_FLAGS, SOURCE_DATE_EPOCH, toolchain.identity, target, native]
+    target, native = toolchain.target, toolchain.target == host() and not instrumented
+    ingredients = profile.INSTRUMENT if instrumented else profile.INGREDIENTS
+    recipe = [
+        *(Path(__file__), CPYTHON, COMPILE_FLAGS, SOURCE_DATE_EPOCH, toolchain.identity, target, native),
+        *ingredients,
+    ]
+    profiling = profile.INSTRUMENT if instrumented else profile.flags(store)
 
     def make(output: Path, scratch: Path) -> None:
         log = scratch / "log"
         env = {**toolchain.env, **ANSWERS, "READELF": "true"}
-        run(_configure(source, scratch, host(), toolchain), cwd=scratch, env=env, log=log)
+        run(_configure(source, scratch, toolchain, profiling), cwd=scratch, env=env, log=log)
         _no_extension_modules(scratch)
         toolchain.make(scratch, "Makefile", log=log)  # makes itself anew from the lists of modules
         with (scratch / "Makefile").open("a") as makefile:
@@ -70,13 +81,14 @@ def cpython(store: Store, inputs: Inputs, toolchain: Toolchain) -> Path:
             library.parent.mkdir()
             library.symlink_to(Path("..", "..", source.name, "Lib"))
 
-    return store.result(f"cpython-{target.arch}", recipe, make)
+    name = f"cpython-{target.arch}-instrumented" if instrumented else f"cpython-{target.arch}"
+    return store.result(name, recipe, make)
 
 
-def _configure(source: Path, scratch: Path, builder: object, toolchain: Toolchain) -> list[str | Path]:
+def _configure(source: Path, scratch: Path, toolchain: Toolchain, profiling: Sequence[str]) -> list[str | Path]:
     build = f"{host().machine}-pc-linux-gnu"
     command: list[str | Path] = [source / "configure", f"--build={build}", *OPTIONS]
-    if toolchain.target == builder:
+    if toolchain.target == host():
         command.append(f"--host={build}")
     else:
         # Only asked for its version: what it would be run for is left out of the goals.
@@ -86,7 +98,7 @@ def _configure(source: Path, scratch: Path, builder: object, toolchain: Toolchai
         command += [f"--host={toolchain.target.triple}", f"--with-build-python={interpreter}"]
     return [
         *command,
-        f"CFLAGS={' '.join(COMPILE_FLAGS)} {toolchain.path_flag} -w",
+        f"CFLAGS={' '.join([*COMPILE_FLAGS, *profiling])} {toolchain.path_flag} -w",
         f"OPT={OPTIMIZE}",
         "LDFLAGS=-static",
         "MODULE_BUILDTYPE=static",

@@ -21,6 +21,7 @@ OPENSSL_WITHOUT = [
     "aria",
     "async",
     "atexit",
+    "autoerrinit",  # error_texts.h loads the texts when they are needed
     "autoload-config",
     "bf",
     "blake2",

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from o2_lambda.layer import cpython, freezing, libraries
+from o2_lambda.layer import cpython, freezing, libraries, profile
 from o2_lambda.layer.inputs import CPYTHON, Inputs
 from o2_lambda.layer.process import run
 from o2_lambda.layer.toolchain import JOBS, Target, Toolchain, host, runner
@@ -49,7 +49,11 @@ MODULE_UNITS = (
     "zlibmodule.c",
 )
 FOREIGN_KEYS = NATIVE / "foreign_keys.h"
-MODULE_FLAGS: dict[str, list[str | Path]] = {"_json.c": ["-include", FOREIGN_KEYS]}
+ERROR_TEXTS = NATIVE / "error_texts.h"
+MODULE_FLAGS: dict[str, list[str | Path]] = {
+    "_json.c": ["-include", FOREIGN_KEYS],
+    "_ssl.c": ["-include", ERROR_TEXTS],
+}
 # musl gives a thread 128 KiB of stack unless the executable says otherwise: too little for CPython's recursion limit.
 STACK_BYTES = 1024 * 1024
 LINK_FLAGS = (
@@ -65,21 +69,23 @@ LINK_FLAGS = (
 class Builder:
     """Builds executables; every step's result is kept in the store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, instrumented: bool = False) -> None:
+        """`instrumented`: executables that count what runs in CPython, and write it down at their end."""
         self._store = store
+        self._instrumented = instrumented
         self.inputs = Inputs(store)
 
     def executable(self, target: Target, flavour: str) -> Path:
         """The path of the executable for a target."""
         toolchain = Toolchain(self._store, self.inputs, target)
         with ThreadPoolExecutor() as pool:
-            core = pool.submit(cpython.cpython, self._store, self.inputs, toolchain)
+            core = pool.submit(self._cpython, toolchain)
             openssl = pool.submit(libraries.openssl, self._store, self.inputs, toolchain)
             zlib = pool.submit(libraries.zlib, self._store, self.inputs, toolchain)
             parts = [core.result(), openssl.result(), zlib.result()]
         modules = self._modules(toolchain, *parts)
         frozen = self._frozen()
-        units = [NATIVE / unit for unit in FLAVOUR_UNITS[flavour]]
+        units = [NATIVE / unit for unit in (*FLAVOUR_UNITS[flavour], *(["profile.c"] if self._instrumented else []))]
         files = [Path(__file__), *units, *(NATIVE / header for header in HEADERS), SNAPSHOT_LAYOUT, HOT_FUNCTIONS]
         recipe = [*files, LINK_FLAGS, modules.name, frozen.name, *(part.name for part in parts)]
 
@@ -107,16 +113,23 @@ class Builder:
             run([*link, *SNAPSHOT_FLAGS, "-o", output / GENERATOR], cwd=output, env=toolchain.env, log=log)
             write_snapshot(target, output / GENERATOR, output / EXECUTABLE, log=log)
 
-        return self._store.result(f"{flavour}-{target.arch}", recipe, make) / EXECUTABLE
+        return self._store.result(self._name(f"{flavour}-{target.arch}"), recipe, make) / EXECUTABLE
+
+    def _name(self, step: str) -> str:
+        return f"{step}-instrumented" if self._instrumented else step
+
+    def _cpython(self, toolchain: Toolchain) -> Path:
+        return cpython.cpython(self._store, self.inputs, toolchain, instrumented=self._instrumented)
 
     def _modules(self, toolchain: Toolchain, core: Path, openssl: Path, zlib: Path) -> Path:
         """The folder with the object files of the extension modules."""
         source = self.inputs.source(CPYTHON)
-        recipe = [Path(__file__), FOREIGN_KEYS, core.name, openssl.name, zlib.name]
+        recipe = [Path(__file__), FOREIGN_KEYS, ERROR_TEXTS, core.name, openssl.name, zlib.name]
 
         def make(output: Path, scratch: Path) -> None:
             headers = [f"-I{folder / 'include'}" for folder in (openssl, zlib, source / "Modules/_hacl")]
-            common = [*self._flags(core), "-DPy_BUILD_CORE_BUILTIN", *headers]
+            profiling = profile.INSTRUMENT if self._instrumented else profile.flags(self._store)
+            common = [*self._flags(core), "-DPy_BUILD_CORE_BUILTIN", *headers, *profiling]
 
             def compile_unit(unit: str) -> None:
                 flags = [*common, *MODULE_FLAGS.get(unit, [])]
@@ -127,7 +140,7 @@ class Builder:
             with ThreadPoolExecutor(JOBS) as pool:
                 list(pool.map(compile_unit, MODULE_UNITS))
 
-        return self._store.result(f"modules-{toolchain.target.arch}", recipe, make)
+        return self._store.result(self._name(f"modules-{toolchain.target.arch}"), recipe, make)
 
     def _frozen(self) -> Path:
         """The folder with the frozen modules; bytecode is the same for every target."""

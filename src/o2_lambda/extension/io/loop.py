@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gc import enable, freeze
 from posix import O_CLOEXEC, O_NONBLOCK, pipe2, read, urandom, write
 from select import EPOLLIN, EPOLLOUT, epoll
 
@@ -58,6 +59,8 @@ class Shell:
         for uplink in self._uplinks:
             uplink.start()
         self._warm()
+        freeze()  # what a start has made stays: the collector need never look at it
+        enable()
         timeout_s = 0.0
         while True:
             ready = self._epoll.poll(timeout_s)

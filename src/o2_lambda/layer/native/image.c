@@ -2,7 +2,8 @@
  *
  * Invariants:
  *  - The image has one writable segment, loaded at the addresses at which it was written: nothing is relocated. It
- *    ends with the arena, of which it holds the used part; only what is never written follows.
+ *    ends with the arena, of which it holds the used part, up to its last page that is not zero; only what is never
+ *    written follows.
  *  - The state of the libraries (libc, OpenSSL, zlib and the compiler's) is not the memory's but the linker's: a resumed
  *    process initializes them like any other process, with its own CPU, clock, environment and random numbers.
  *  - The bytes depend on the executable and the imported modules alone.
@@ -82,13 +83,20 @@ static bool write_parts(const struct image *image, const unsigned char *cold, in
            write_all(file, cold, image->cold->p_filesz);
 }
 
+static bool is_zero(const unsigned char *page)
+{
+    return page[0] == 0 && memcmp(page, page + 1, PAGE - 1) == 0;
+}
+
 bool image_write(const struct image *image, const char *path)
 {
     Elf64_Ehdr *header = (Elf64_Ehdr *)image->file;
     header->e_shoff = header->e_shnum = header->e_shstrndx = 0; /* sections lie behind what is written */
     size_t used = (arena_used + PAGE - 1) & ~(size_t)(PAGE - 1);
     image->writable->p_memsz = (uintptr_t)arena + used - image->writable->p_vaddr;
-    image->writable->p_filesz = image->writable->p_memsz;
+    while (used > 0 && is_zero(arena + used - PAGE))
+        used -= PAGE;
+    image->writable->p_filesz = (uintptr_t)arena + used - image->writable->p_vaddr;
     const unsigned char *cold = image->file + image->cold->p_offset;
     size_t end = image->writable->p_offset + image->writable->p_filesz;
     image->cold->p_offset = (end + LARGEST_PAGE - 1) & ~(size_t)(LARGEST_PAGE - 1); /* as its address is aligned */

@@ -14,5 +14,6 @@ int main(int argc, char **argv)
     PyStatus status = interpreter_start(NO_HASH_SEED);
     if (PyStatus_Exception(status))
         interpreter_fail(status);
+    PyGC_Disable(); /* a start makes objects that stay; the loop sets them apart and enables it */
     interpreter_run(argc, argv);
 }
