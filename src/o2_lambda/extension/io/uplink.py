@@ -295,8 +295,6 @@ class Uplink:
         context = self._context(route) if url.scheme == "https" else None
         deadline = min(deadline, monotonic() + CONNECT_S_MAX)
         proxy = self._proxy(route)
-        # Made before the peer, which may be impatient, is asked for anything.
-        context = self._context(route) if url.scheme == "https" else None
         try:
             sock = _open(proxy or url, deadline)
         except OSError as error:
