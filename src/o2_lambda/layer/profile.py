@@ -3,7 +3,7 @@
 The profile is kept as text, a function a line: its name (static ones as "file.c:name"), the hash of its control flow,
 the count of each of its counters. clang reads a binary index of that, "indexed profile" version 6, which is made here:
 it takes no tool that the compiler does not bring. A function whose hash differs, because the source has changed, is
-compiled as if there were no profile. scripts/profile.py writes the text.
+compiled as if there were no profile. scripts/write_profile.py writes the text.
 """
 
 from __future__ import annotations
