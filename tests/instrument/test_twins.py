@@ -140,6 +140,55 @@ def test_an_event_of_each_kind_says_the_same_in_both() -> None:
         assert found == by_python(*case), case
 
 
+# Prints what the tracer takes the variables for.
+SETTINGS = """
+const { read } = require(`${process.argv[1]}/settings.js`);
+for (const environment of JSON.parse(process.argv[2])) {
+  const lines = [];
+  const { extracts, injects, limits, traces } = read(environment, (line) => lines.push(line));
+  const { attributes, eventAttributes, valueLength, links } = limits;
+  const wanted = ['redis', 'http', 'other'].map((name) => traces([name, 'second']));
+  console.log(JSON.stringify([extracts, injects, [attributes, eventAttributes, valueLength, links], wanted, lines]));
+}
+"""
+DISABLED = {"python": "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "node": "OTEL_NODE_DISABLED_INSTRUMENTATIONS"}
+ENVIRONMENTS: list[dict[str, str]] = [
+    {},
+    {"OTEL_PROPAGATORS": "xray-lambda"},
+    {"OTEL_PROPAGATORS": "xray, XRAY-lambda,tracecontext"},
+    {"OTEL_PROPAGATORS": "none"},
+    {"OTEL_PROPAGATORS": "b3multi,jaeger,tracecontext,ottrace"},
+    {"disabled": "*"},
+    {"disabled": "redis, HTTP"},
+    {"disabled": "second"},
+    {"disabled": " , "},
+    {"OTEL_ATTRIBUTE_COUNT_LIMIT": "5", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "7", "OTEL_SPAN_LINK_COUNT_LIMIT": "0"},
+    {"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "9", "OTEL_SPAN_LINK_COUNT_LIMIT": "many"},
+]
+
+
+def test_variables_mean_the_same_to_both() -> None:
+    """Propagators, instrumentations that are switched off, limits, and the lines about what is wrong."""
+
+    def given(language: str) -> list[dict[str, str]]:
+        return [
+            {DISABLED[language] if name == "disabled" else name: value for name, value in environment.items()}
+            for environment in ENVIRONMENTS
+        ]
+
+    command = [str(NODE), "-e", SETTINGS, str(LIB), json.dumps(given("node"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    for environment, line in zip(given("python"), done.stdout.splitlines(), strict=True):
+        lines: list[str] = []
+        chosen = settings.read(environment, lines.append)
+        limits = chosen.limits
+        assert json.loads(line) == [
+            list(chosen.extracts), list(chosen.injects),
+            [limits.attributes, limits.event_attributes, limits.value_length, limits.links],
+            [chosen.traces(name, "second") for name in ("redis", "http", "other")], lines,
+        ], environment  # fmt: skip
+
+
 # Of the same type: how an object looks as text differs between the languages.
 INSTEAD: dict[type, list[Any]] = {
     str: ["", "x", TRACEPARENT],

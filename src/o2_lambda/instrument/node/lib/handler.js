@@ -50,7 +50,8 @@ class Invocations {
   constructor(tracer, hooks) {
     this._tracer = tracer;
     this._hooks = hooks;
-    this._cold = true;
+    // An environment that is kept ready has started for nobody's invocation.
+    this._cold = process.env.AWS_LAMBDA_INITIALIZATION_TYPE !== 'provisioned-concurrency';
     this._open = new Set();
   }
 

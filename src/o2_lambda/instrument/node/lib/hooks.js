@@ -39,8 +39,7 @@ class Hooks {
   }
 
   _own(name, names, argument) {
-    if (names.some((each) => this._tracer.settings.disabled.has(each))) return;
-    this._attempt(name, () => require(`./patches/${name}.js`).patch(this._tracer, argument));
+    if (this._tracer.settings.traces(names)) this._attempt(name, () => require(`./patches/${name}.js`).patch(this._tracer, argument));
   }
 
   /** Patches what has been loaded since the last look. */
@@ -55,7 +54,7 @@ class Hooks {
       if (found === undefined || !Module._cache[file].loaded || this._patched.has(file)) continue;
       this._patched.add(file);
       const [name, change, names] = found;
-      if (names.some((each) => this._tracer.settings.disabled.has(each))) continue;
+      if (!this._tracer.settings.traces(names)) continue;
       this._attempt(name, () => require(`./patches/${name}.js`)[change](Module._cache[file].exports, this._tracer));
     }
   }

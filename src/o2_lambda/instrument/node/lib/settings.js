@@ -9,17 +9,20 @@ const { DEFAULT_COUNT } = require('./spans.js');
 const PROPAGATORS_READ = ['tracecontext', 'baggage', 'b3', 'xray'];
 const PROPAGATORS_WRITTEN = ['tracecontext', 'baggage'];
 const PROPAGATORS = new Set(['tracecontext', 'baggage', 'b3', 'b3multi', 'xray']);
+const XRAY_LAMBDA = 'xray-lambda'; // its own source, `_X_AMZN_TRACE_ID`, is a link here and never a parent
+const ALL = '*'; // of the instrumentations
 
 /**
  * What the environment asks for; `concurrent` tells whether several invocations run at a time.
- * @returns {{concurrent: boolean, disabled: Set<string>, extracts: string[], injects: string[], limits: object,
- *   sampler: Function}}
+ * @returns {{concurrent: boolean, traces: function(string[]): boolean, extracts: string[], injects: string[],
+ *   limits: object, sampler: Function}} `traces` tells whether the instrumentation that has these names is wanted
  */
 function read(env, report) {
   const [extracts, injects] = propagators(env, report);
+  const disabled = new Set(names(env.OTEL_NODE_DISABLED_INSTRUMENTATIONS));
   return {
     concurrent: env.AWS_LAMBDA_MAX_CONCURRENCY !== undefined,
-    disabled: new Set(names(env.OTEL_NODE_DISABLED_INSTRUMENTATIONS)),
+    traces: (known) => !disabled.has(ALL) && !known.some((name) => disabled.has(name)),
     extracts,
     injects,
     limits: limits(env, report),
@@ -46,7 +49,8 @@ function readSampler(env, report) {
 }
 
 function propagators(env, report) {
-  const named = names(env.OTEL_PROPAGATORS);
+  const aliased = names(env.OTEL_PROPAGATORS).map((name) => (name === XRAY_LAMBDA ? 'xray' : name));
+  const named = [...new Set(aliased)];
   if (named.length === 0) return [PROPAGATORS_READ, PROPAGATORS_WRITTEN];
   const unknown = named.filter((name) => !PROPAGATORS.has(name) && name !== 'none');
   if (unknown.length > 0) {
