@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import o2_lambda
 from tests.instrument import nodes
 from tests.instrument.nodes import MODULES, NodeFunction
-from tests.instrument.test_node_clients import target
 from tests.instrument.test_node_function import receiver, wrapper
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.instrument.conftest import Target
     from tests.instrument.nodes import Receiver, Span
 
-__all__ = ["receiver", "target", "wrapper"]  # fixtures
+__all__ = ["receiver", "wrapper"]  # fixtures
 
 MISSING = nodes.unavailable()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING or "available")
@@ -72,7 +72,8 @@ def joins(function: NodeFunction, receiver: Receiver, target: Target) -> None:
     assert [span.name for span in (root, price, call, discount)] == ["shop", "price", "GET", "discount"]
     assert (price.parent_id, call.parent_id, discount.parent_id) == (root.span_id, price.span_id, price.span_id)
     assert target.requests[0][1]["traceparent"] == f"00-{root.trace_id}-{call.span_id}-01"
-    assert (price.scope, price.kind, price.attributes, price.events) == ("shop", 1, {"item": 7}, [("asked", {"n": 1})])
+    assert (price.scope, price.scope_version, root.scope_version) == ("shop", "1.2.3", o2_lambda.__version__)
+    assert (price.kind, price.attributes, price.events) == (1, {"item": 7}, [("asked", {"n": 1})])
     assert (discount.status, price.status) == ((2, "no"), (0, ""))
     ((name, details),) = discount.events
     assert (name, details["exception.type"], details["exception.message"]) == ("exception", "RangeError", "none today")

@@ -59,7 +59,7 @@ class Exporter {
       this.dropped += 1;
       return;
     }
-    this._queue.push({ scope: span.scope, content });
+    this._queue.push({ scope: span.scope, version: span.scopeVersion, content });
     this._queueBytes += content.length;
     if (this._queue.length >= BATCH_SPANS_MAX && this._connected && this._failures === 0) this.flush();
   }

@@ -283,21 +283,23 @@ function count(writer, tag, value) {
  * An ExportTraceServiceRequest of one resource.
  * @param {Writer} writer
  * @param {Iterable<[string, unknown]>} resource attributes
- * @param {string} version of the scopes
- * @param {Array<{scope: string, content: Buffer}>} spans encoded
+ * @param {string} version of scopes that have none of their own
+ * @param {Array<{scope: string, version: string | undefined, content: Buffer}>} spans encoded
  */
 function request(writer, resource, version, spans) {
   const scopes = new Map();
   for (const item of spans) {
-    const group = scopes.get(item.scope);
-    if (group) group.push(item.content);
-    else scopes.set(item.scope, [item.content]);
+    const own = item.version === undefined ? version : item.version;
+    const key = `${item.scope}\0${own}`;
+    const group = scopes.get(key);
+    if (group) group.contents.push(item.content);
+    else scopes.set(key, { scope: item.scope, own, contents: [item.content] });
   }
-  for (const [scope, contents] of [...scopes].reverse()) {
+  for (const { scope, own, contents } of [...scopes.values()].reverse()) {
     const before = writer.length;
     for (let index = contents.length - 1; index >= 0; index -= 1) writer.bytes(0x12, contents[index]);
     const name = writer.length;
-    if (version) writer.text(0x12, version);
+    if (own) writer.text(0x12, own);
     writer.text(0x0a, scope);
     writer.close(0x0a, name);
     writer.close(0x12, before);

@@ -37,11 +37,11 @@ const DEFAULT_LIMITS = Object.freeze({
 
 /**
  * One operation. Times are BigInt nanoseconds since the epoch; `endNs` is 0n until it ends. What is unsampled records
- * nothing. `covers` tells that the span stands for everything below it: no spans of lower layers (a socket's below an
- * HTTP client's) are started under it.
+ * nothing. `scopeVersion` is undefined for a scope of the tracer's own. `covers` tells that the span stands for
+ * everything below it: no spans of lower layers (a socket's below an HTTP client's) are started under it.
  */
 class Span {
-  constructor(name, kind, context, parent, startNs, { scope, limits, onEnd }) {
+  constructor(name, kind, context, parent, startNs, { scope, scopeVersion, limits, onEnd }) {
     this.name = name;
     this.kind = kind;
     this.context = context;
@@ -49,6 +49,7 @@ class Span {
     this.startNs = startNs;
     this.endNs = 0n;
     this.scope = scope;
+    this.scopeVersion = scopeVersion;
     this.covers = false;
     this.attributes = new Map();
     this.events = [];

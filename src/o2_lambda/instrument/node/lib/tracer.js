@@ -71,13 +71,14 @@ class Tracer {
   }
 
   /** Starts a span below the context `parent`; with null a new trace begins. */
-  start(name, { kind = KIND.INTERNAL, scope, parent = null, startNs = 0n }) {
+  start(name, { kind = KIND.INTERNAL, scope, scopeVersion, parent = null, startNs = 0n }) {
     const traceId = parent === null ? randomHex(4) : parent.traceId;
     const flags = this.settings.sampler(traceId, parent) ? SAMPLED : 0;
     const rest = parent === null ? {} : { state: parent.state, baggage: parent.baggage };
     const context = new SpanContext(traceId, randomHex(2), flags, rest);
     return new Span(name, kind, context, parent, startNs || this.nowNs(), {
       scope,
+      scopeVersion,
       limits: this.settings.limits,
       onEnd: this._ended,
     });

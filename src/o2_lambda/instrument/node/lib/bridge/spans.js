@@ -57,6 +57,7 @@ class ApiTracer {
     const span = tracer.start(String(name), {
       kind: (wanted.kind || 0) + 1, // OTLP counts from 1
       scope: String(this._given[0] || ''),
+      scopeVersion: String(this._given[1] || ''),
       parent,
       startNs: nanoseconds(wanted.startTime),
     });
