@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
 import sys
 import threading
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import o2_lambda
 from o2_lambda.backend import BackendServer
-from o2_lambda.emulator import LambdaConfig, LocalLambda
+from o2_lambda.emulator import LambdaConfig
 from o2_lambda.layer.source import write_extension
+from tests.instrument import running, servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FUNCTIONS = Path(__file__).parent / "functions"
+CLIENTS = Path(__file__).resolve().parents[2] / ".cache" / "clients"  # by `make clients`
 WRAPPER = Path(o2_lambda.__file__).parent / "instrument" / "otel-instrument"
 
 # Another interpreter for the functions: one with awslambdaric, requests, aiohttp, httpx, boto3, an OpenTelemetry SDK.
@@ -88,7 +90,7 @@ def backend() -> Iterator[BackendServer]:
         yield server
 
 
-class Function:
+class Function(running.Function):
     """One function; `traced` is whether the wrapper starts it, `source` replaces the module of its handler."""
 
     def __init__(
@@ -119,22 +121,7 @@ class Function:
             timeout_ms=30_000,
             memory_mb=512,
         )
-        self.running = LocalLambda(config)
-
-    def __enter__(self) -> Self:
-        self.running.__enter__()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.running.__exit__(None, None, None)
-
-    def invoke(self, event: Any = None, **options: Any) -> bytes:
-        """The payload of the answer."""
-        return self.running.invoke(json.dumps(event or {}).encode(), **options).payload
-
-    def lines(self) -> list[str]:
-        """What the function and the wrapper have printed."""
-        return [entry.line for entry in self.running.output if entry.source == "function"]
+        super().__init__(config)
 
 
 @pytest.fixture
@@ -155,3 +142,31 @@ def spans(backend: BackendServer) -> Any:
         return sorted(backend.rows("traces", "default"), key=lambda row: row["start_time"])
 
     return spans
+
+
+@pytest.fixture(scope="session")
+def stores() -> Iterator[Any]:
+    """Starts a database's server, by the name of its client for Node.js, at its first use; the event with its port."""
+    ports: dict[str, int] = {}
+    starts = {
+        "pg": ("postgresql", servers.postgresql_server),
+        "mysql2": ("mysql", servers.mysql_server),
+        "ioredis": ("redis", servers.redis_server),
+        "redis": ("redis", servers.redis_server),
+        "mongodb": ("mongodb", _mongodb),
+    }
+    with ExitStack() as stack:
+
+        def event(client: str) -> dict[str, int]:
+            name, start = starts[client]
+            if name not in ports:
+                ports[name] = stack.enter_context(start())
+            return {name: ports[name]}
+
+        yield event
+
+
+def _mongodb() -> Any:
+    if not CLIENTS.exists():
+        pytest.skip("no clients here: run `make clients`")
+    return servers.mongodb_server(PYTHON, FUNCTIONS / "mongodb.py", {**os.environ, "PYTHONPATH": str(CLIENTS)})

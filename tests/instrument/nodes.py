@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import socket
@@ -11,11 +10,13 @@ import threading
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from o2_lambda.emulator import LambdaConfig, LocalLambda
+from o2_lambda.emulator import LambdaConfig
+from o2_lambda.emulator.config import ON_DEMAND
+from tests.instrument.running import Function
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +62,7 @@ def interpreters() -> dict[str, str]:
 class Span:
     """A span as it was received."""
 
-    def __init__(self, message: Any, scope: str, resource: dict[str, Any]) -> None:
+    def __init__(self, message: Any, scope: Any, resource: dict[str, Any]) -> None:
         self.name = message.name
         self.kind = message.kind
         self.trace_id = message.trace_id.hex()
@@ -71,7 +72,8 @@ class Span:
         self.status = (message.status.code, message.status.message)
         self.events = [(event.name, decode_pairs(event.attributes)) for event in message.events]
         self.links = [(link.trace_id.hex(), decode_pairs(link.attributes)) for link in message.links]
-        self.scope = scope
+        self.scope = scope.name
+        self.scope_version = scope.version
         self.resource = resource
         self.message = message
 
@@ -91,6 +93,18 @@ def decode_pairs(pairs: Any) -> dict[str, Any]:
     return {pair.key: decode(pair.value) for pair in pairs}
 
 
+def read_body(request: BaseHTTPRequestHandler) -> bytes:
+    """The body of a request that may be chunked, as OpenTelemetry's exporters for Node.js send."""
+    if request.headers.get("transfer-encoding") != "chunked":
+        return request.rfile.read(int(request.headers["content-length"]))
+    body = b""
+    while size := int(request.rfile.readline(), 16):
+        body += request.rfile.read(size)
+        request.rfile.readline()
+    request.rfile.readline()
+    return body
+
+
 class Receiver:
     """Takes OTLP in, and keeps every other request that is sent to it; answers 200."""
 
@@ -104,20 +118,10 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                receiver._take(self.path, self._body())
+                receiver._take(self.path, read_body(self))
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
-
-            def _body(self) -> bytes:
-                if self.headers.get("transfer-encoding") != "chunked":  # as OpenTelemetry's exporters send
-                    return self.rfile.read(int(self.headers["content-length"]))
-                body = b""
-                while size := int(self.rfile.readline(), 16):
-                    body += self.rfile.read(size)
-                    self.rfile.readline()
-                self.rfile.readline()
-                return body
 
             def log_message(self, *_arguments: object) -> None:
                 """Nothing on stderr."""
@@ -136,7 +140,7 @@ class Receiver:
                 for group in ExportTraceServiceRequest.FromString(body).resource_spans:
                     resource = decode_pairs(group.resource.attributes)
                     for scope in group.scope_spans:
-                        self._spans += [Span(item, scope.scope.name, resource) for item in scope.spans]
+                        self._spans += [Span(item, scope.scope, resource) for item in scope.spans]
             else:
                 self.messages.append((path, body.decode()))
             self._arrived.notify_all()
@@ -153,7 +157,7 @@ class Receiver:
         self._server.server_close()
 
 
-class NodeFunction:
+class NodeFunction(Function):
     """One function; `files` are its sources, `wrapper` None runs it without tracing."""
 
     def __init__(
@@ -166,6 +170,7 @@ class NodeFunction:
         port: int = 0,
         node: str = "",
         older: bool = False,
+        initialization: str = ON_DEMAND,
         **environment: str,
     ) -> None:
         task = folder / "task"
@@ -190,23 +195,9 @@ class NodeFunction:
             memory_mb=512,
             execution_env=f"AWS_Lambda_nodejs{version}.x",
             pass_handler=False,
+            initialization_type=initialization,
         )
-        self.running = LocalLambda(config)
-
-    def __enter__(self) -> Self:
-        self.running.__enter__()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.running.__exit__(None, None, None)
-
-    def invoke(self, event: Any = None, **options: Any) -> bytes:
-        """The payload of the answer."""
-        return self.running.invoke(json.dumps(event or {}).encode(), **options).payload
-
-    def lines(self) -> list[str]:
-        """What the function and the wrapper have printed."""
-        return [entry.line for entry in self.running.output if entry.source == "function"]
+        super().__init__(config)
 
 
 def closed_port() -> int:

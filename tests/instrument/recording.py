@@ -6,18 +6,26 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from o2_lambda.emulator import LambdaConfig, LocalLambda
-from tests.instrument.conftest import FUNCTIONS, PYTHON, WRAPPER
+from o2_lambda.emulator import LambdaConfig
+from tests.instrument.conftest import CLIENTS, FUNCTIONS, PYTHON, WRAPPER
+from tests.instrument.nodes import read_body
+from tests.instrument.running import Function
 from tests.instrument.test_protobuf import decode_attributes
 
-CLIENTS = Path(__file__).resolve().parents[2] / ".cache" / "clients"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 OFFICIAL, OURS = "official", "ours"
 PATIENCE_S = 30
+ENVIRONMENT = {
+    "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",  # the conventions that ours follow
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+}
 KINDS = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 
 
@@ -47,7 +55,7 @@ class Sink:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = read_body(self)
                 exported = body if self.path == "/v1/traces" else b""
                 for group in ExportTraceServiceRequest.FromString(exported).resource_spans:
                     resource = decode_attributes(group.resource.attributes)
@@ -83,7 +91,8 @@ class Sink:
 
 
 def _invocation(span: Any) -> Any:
-    return decode_attributes(span.attributes).get("faas.invocation_id")
+    attributes = decode_attributes(span.attributes)
+    return attributes.get("faas.invocation_id", attributes.get("faas.execution"))  # the older name
 
 
 def _recorded(names: dict[bytes, str], span: Any, scope: str, resource: dict[str, Any]) -> Recorded:
@@ -101,15 +110,12 @@ def _recorded(names: dict[bytes, str], span: Any, scope: str, resource: dict[str
     )
 
 
-def record(by: str, events: dict[str, Any]) -> dict[str, list[Recorded]]:
-    """Scene -> its spans, all in one process of the function, one invocation after the other."""
-    sink = Sink()
+def python(by: str, url: str) -> Function:
+    """The function of `stores` in Python, whose spans go to `url`."""
     environment = {
         "PYTHONPATH": str(CLIENTS),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
-        "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",  # the conventions that ours follow
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
+        **ENVIRONMENT,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": url,
         **({"AWS_LAMBDA_EXEC_WRAPPER": str(WRAPPER)} if by == OURS else {"ORIG_HANDLER": "stores.handler"}),
     }
     config = LambdaConfig(
@@ -121,12 +127,20 @@ def record(by: str, events: dict[str, Any]) -> dict[str, list[Recorded]]:
         timeout_ms=60_000,
         memory_mb=512,
     )
+    return Function(config)
+
+
+def record(
+    by: str, events: dict[str, Any], start: Callable[[str, str], Function] = python
+) -> dict[str, list[Recorded]]:
+    """Scene -> its spans, all in one process of the function, one invocation after the other."""
+    sink = Sink()
     found = {}
     try:
-        with LocalLambda(config) as function:
+        with start(by, sink.url) as function:
             for scene, event in events.items():
-                result = function.invoke(json.dumps(event).encode())
-                assert result.error_type is None, (by, scene, result.payload, function.output)
+                result = function.running.invoke(json.dumps(event).encode())
+                assert result.error_type is None, (by, scene, result.payload, function.lines())
                 found[scene] = sink.take(result.request_id)
     finally:
         sink.close()

@@ -10,7 +10,6 @@ import pytest
 from tests.instrument import nodes, servers
 from tests.instrument.nodes import NodeFunction
 from tests.instrument.test_node_api import bundle
-from tests.instrument.test_node_clients import target
 from tests.instrument.test_node_function import receiver, wrapper
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from tests.instrument.conftest import Target
     from tests.instrument.nodes import Receiver
 
-__all__ = ["receiver", "target", "wrapper"]  # fixtures
+__all__ = ["receiver", "wrapper"]  # fixtures
 
 MISSING = nodes.unavailable()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING or "available")

@@ -5,18 +5,18 @@ from __future__ import annotations
 import base64
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 import pytest
 
 from tests.instrument import nodes
-from tests.instrument.conftest import Target
 from tests.instrument.nodes import NodeFunction
 from tests.instrument.test_node_function import receiver, without_ids, wrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.instrument.conftest import Target
     from tests.instrument.nodes import Receiver, Span
 
 __all__ = ["receiver", "wrapper"]  # fixtures
@@ -37,7 +37,7 @@ const ask = (url, options = {}) => new Promise((resolve, reject) => {
 const credentials = { accessKeyId: 'a', secretAccessKey: 'b' };
 const aws = (name, command, url, input) => {
   const sdk = require(`@aws-sdk/client-${name}`);
-  const client = new sdk[Object.keys(sdk).find((key) => /^(SQS|SNS|Lambda|EventBridge)Client$/.test(key))]({
+  const client = new sdk[Object.keys(sdk).find((key) => /^(SQS|SNS|SFN|Lambda|EventBridge)Client$/.test(key))]({
     endpoint: url, region: 'us-east-1', maxAttempts: 1, credentials,
   });
   return (done) => client.send(new sdk[command](input), done);
@@ -94,6 +94,16 @@ const ACTIONS = {
     const last = (error) => (error ? reject(error) : resolve(Object.keys(message.MessageAttributes)));
     sqs(() => events((error) => (error ? reject(error) : lambda(last))));
   }),
+  aws_news: async ({ url }) => {
+    const topic = { TopicArn: 'arn:aws:sns:us-east-1:123456789012:news', Message: 'm', MessageAttributes: { own } };
+    const machine = { stateMachineArn: 'arn:aws:states:us-east-1:123456789012:stateMachine:bill', input: '{}' };
+    const [sns, sfn] = process.env.SDK
+      ? [aws2('SNS', 'publish', url, topic), aws2('StepFunctions', 'startExecution', url, machine)]
+      : [aws('sns', 'PublishCommand', url, topic), aws('sfn', 'StartExecutionCommand', url, machine)];
+    await sns();
+    await sfn();
+    return [Object.keys(topic.MessageAttributes), Object.keys(machine)];
+  },
   aws_stream: ({ url }) => new Promise((resolve, reject) => {
     const client = new (require('aws-sdk').S3)({
       endpoint: url, region: 'us-east-1', s3ForcePathStyle: true, credentials,
@@ -110,13 +120,6 @@ const ACTIONS = {
 };
 exports.handler = (event) => ACTIONS[event.do](event);
 """
-
-
-@pytest.fixture
-def target() -> Iterator[Target]:
-    server = Target()
-    yield server
-    server.close()
 
 
 @pytest.fixture
@@ -195,6 +198,29 @@ def test_aws_calls_hand_the_context_on(run: Any, target: Target, options: dict[s
     assert json.loads(put)["Entries"][0]["TraceHeader"] == trace
     context = json.loads(base64.b64decode(headers["x-amz-client-context"]))
     assert context["custom"]["traceparent"] == parents[2]
+
+
+@pytest.mark.parametrize("options", [{}, VERSION_2], ids=["version 3", "version 2"])
+def test_topics_and_state_machines_get_the_context_too(run: Any, target: Target, options: dict[str, str]) -> None:
+    """SNS in a message attribute beside the caller's own, Step Functions in its trace header."""
+    answer, (root, sns, sfn) = run("aws_news", 3, **options)
+    assert answer == b'[["own"],["stateMachineArn","input"]]'  # the caller's own parameters are not touched
+    assert [(span.name, span.kind, span.parent_id) for span in (sns, sfn)] == [
+        ("SNS.Publish", PRODUCER, root.span_id),
+        ("SFN.StartExecution", CLIENT, root.span_id),
+    ]
+    expected = {"messaging.system": "aws.sns", "messaging.destination.name": "news", "messaging.message.id": "m-1"}
+    assert {name: sns.attributes.get(name) for name in expected} == expected
+    (_, _, published), (_, _, started) = target.requests
+    form = {name: value for name, (value,) in parse_qs(published.decode()).items()}
+    sent = {
+        form[f"MessageAttributes.entry.{number}.Name"]: form[f"MessageAttributes.entry.{number}.Value.StringValue"]
+        for number in (1, 2)
+    }
+    assert sent == {"own": "kept", "traceparent": f"00-{root.trace_id}-{sns.span_id}-01"}
+    trace_id = root.trace_id
+    trace = f"Root=1-{trace_id[:8]}-{trace_id[8:]};Parent={sfn.span_id};Sampled=1"
+    assert json.loads(started)["traceHeader"] == trace
 
 
 def test_version_2_of_the_aws_sdk_streams(run: Any) -> None:

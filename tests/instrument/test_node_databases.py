@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.instrument import nodes, servers
-from tests.instrument.conftest import FUNCTIONS, PYTHON
+from tests.instrument import nodes
+from tests.instrument.conftest import FUNCTIONS
 from tests.instrument.nodes import MODULES, NodeFunction
-from tests.instrument.recording import CLIENTS
 from tests.instrument.test_node_function import receiver, wrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.instrument.nodes import Receiver, Span
@@ -31,12 +27,6 @@ pytestmark = [
 ]
 CLIENT = 3
 INTERPRETERS = {} if MISSING else nodes.interpreters()
-STARTS = {
-    "pg": ("postgresql", servers.postgresql_server),
-    "mysql2": ("mysql", servers.mysql_server),
-    "ioredis": ("redis", servers.redis_server),
-    "redis": ("redis", servers.redis_server),
-}
 TEXT, NAMESPACE, CODE = "db.query.text", "db.namespace", "db.response.status_code"
 COMMON = {
     "pg": {"db.system.name": "postgresql", NAMESPACE: "postgres"},
@@ -113,32 +103,11 @@ ANSWERS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[Any]:
-    """Starts a scene's server at its first use; the event with its port."""
-    ports: dict[str, int] = {}
-    with ExitStack() as stack:
-
-        def event(scene: str) -> dict[str, int]:
-            name, start = STARTS.get(scene, ("mongodb", _mongodb))
-            if name not in ports:
-                ports[name] = stack.enter_context(start())
-            return {name: ports[name]}
-
-        yield event
-
-
-def _mongodb() -> Any:
-    if not CLIENTS.exists():
-        pytest.skip("no clients here: run `make clients`")
-    return servers.mongodb_server(PYTHON, FUNCTIONS / "mongodb.py", {**os.environ, "PYTHONPATH": str(CLIENTS)})
-
-
 def call(folder: Path, scene: str, event: Any, wrapper: Path | None, port: int, **options: str) -> Any:
     """The answer of the scene."""
     source = (FUNCTIONS / "stores.js").read_text()
-    with NodeFunction(folder, {"index.js": source}, wrapper=wrapper, port=port, SCENE=scene, **options) as function:
-        return json.loads(function.invoke(event))
+    with NodeFunction(folder, {"index.js": source}, wrapper=wrapper, port=port, LOADS=scene, **options) as function:
+        return json.loads(function.invoke({"do": scene, **event}))
 
 
 def compare(scene: str, spans: list[Span], event: dict[str, int]) -> None:
@@ -160,9 +129,9 @@ def compare(scene: str, spans: list[Span], event: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("scene", SPANS)
-def test_calls_of_databases(tmp_path: Path, wrapper: Path, receiver: Receiver, running: Any, scene: str) -> None:
+def test_calls_of_databases(tmp_path: Path, wrapper: Path, receiver: Receiver, stores: Any, scene: str) -> None:
     """Below the span that was current at the call; results, errors and the context of callbacks stay the caller's."""
-    event = running(scene)
+    event = stores(scene)
     assert call(tmp_path, scene, event, wrapper, receiver.port) == ANSWERS[scene]
     compare(scene, receiver.spans(len(SPANS[scene]) + 2), event)
 
@@ -173,10 +142,10 @@ def test_calls_of_databases(tmp_path: Path, wrapper: Path, receiver: Receiver, r
     ("redis", "@redis/client", "redis-client-5"),
 ])  # fmt: skip
 def test_calls_of_older_clients(
-    tmp_path: Path, wrapper: Path, receiver: Receiver, running: Any, scene: str, package: str, copied: str
+    tmp_path: Path, wrapper: Path, receiver: Receiver, stores: Any, scene: str, package: str, copied: str
 ) -> None:
     """Under the names that they have in functions."""
-    event = running(scene)
+    event = stores(scene)
     shutil.copytree(MODULES / copied, tmp_path / "task" / "vendor" / "node_modules" / package)
     (tmp_path / "task" / "node_modules").symlink_to(MODULES)
     place = f"{tmp_path}/task/vendor/node_modules/{package}"
@@ -203,12 +172,12 @@ export const handler = async ({ postgresql, mysql: port }) => {
 
 @pytest.mark.parametrize("version", [version for version in ("18", "20", "24") if version in INTERPRETERS])
 def test_a_module_imports_the_same_clients(
-    tmp_path: Path, wrapper: Path, receiver: Receiver, running: Any, version: str
+    tmp_path: Path, wrapper: Path, receiver: Receiver, stores: Any, version: str
 ) -> None:
     """They are CommonJS, whichever way and under whichever version they are loaded."""
     options = {"wrapper": wrapper, "port": receiver.port, "node": INTERPRETERS[version], "older": version == "18"}
     with NodeFunction(tmp_path, {"index.mjs": MODULE}, **options) as function:
-        assert function.invoke({**running("pg"), **running("mysql2")}) == b"[1,2]"
+        assert function.invoke({**stores("pg"), **stores("mysql2")}) == b"[1,2]"
         root, *calls = receiver.spans(3)
     assert [(span.attributes["db.system.name"], span.parent_id) for span in calls] == [
         ("postgresql", root.span_id),
@@ -216,8 +185,8 @@ def test_a_module_imports_the_same_clients(
     ]
 
 
-def test_disabled_databases_stay_out(tmp_path: Path, wrapper: Path, receiver: Receiver, running: Any) -> None:
+def test_disabled_databases_stay_out(tmp_path: Path, wrapper: Path, receiver: Receiver, stores: Any) -> None:
     """By the names that OpenTelemetry's own instrumentations have."""
     options = {"OTEL_NODE_DISABLED_INSTRUMENTATIONS": "ioredis,redis"}
-    assert call(tmp_path, "ioredis", running("ioredis"), wrapper, receiver.port, **options) == ANSWERS["ioredis"]
+    assert call(tmp_path, "ioredis", stores("ioredis"), wrapper, receiver.port, **options) == ANSWERS["ioredis"]
     assert [span.name for span in receiver.spans(2)] == ["shop", "scene"]

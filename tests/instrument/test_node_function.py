@@ -195,6 +195,16 @@ def test_the_invocations_span(tmp_path: Path, wrapper: Path, receiver: Receiver)
     assert first.trace_id != second.trace_id
 
 
+def test_what_is_kept_ready_does_not_start_cold(tmp_path: Path, wrapper: Path, receiver: Receiver) -> None:
+    """Provisioned concurrency has started it before anybody asked."""
+    files = {"index.js": "exports.handler = async () => 1"}
+    options = {"port": receiver.port, "initialization": "provisioned-concurrency"}
+    with NodeFunction(tmp_path, files, wrapper=wrapper, **options) as function:
+        function.invoke()
+        (span,) = receiver.spans(1)
+    assert span.attributes["faas.coldstart"] is False
+
+
 def test_xray_is_a_link_and_no_decision(tmp_path: Path, wrapper: Path, receiver: Receiver) -> None:
     """Active tracing off means Sampled=0 in the environment; the trace is recorded all the same."""
     root = "1-5759e988-bd862e3fe1be46a994272793"

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 import o2_lambda.instrument
 from tests.instrument import nodes
 from tests.instrument.nodes import NodeFunction, decode_pairs
-from tests.instrument.test_node_clients import CALLS, target
+from tests.instrument.test_node_clients import CALLS
 from tests.instrument.test_node_function import BROKEN, FUNCTIONS, receiver, seen, wrapper
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.instrument.conftest import Target
     from tests.instrument.nodes import Receiver
 
-__all__ = ["receiver", "target", "wrapper"]  # fixtures
+__all__ = ["receiver", "wrapper"]  # fixtures
 
 MISSING = nodes.unavailable()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING or "available")

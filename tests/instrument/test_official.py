@@ -222,6 +222,11 @@ OWN_VALUES: dict[str, list[dict[str, Any]]] = {
         {"error.type": "psycopg.errors.UndefinedTable", "db.response.status_code": "42P01"},
         {}, {"db.operation.name": "SELECT"},
     ],
+    "aws": [
+        {"messaging.operation.type": "receive", "messaging.batch.message_count": 0},
+        {"messaging.operation.type": "send", "messaging.destination.name": "orders"},
+        {"messaging.operation.type": "send", "messaging.destination.name": "news"}, {}, {}, {}, {}, {},
+    ],
 }  # fmt: skip
 
 

@@ -1,5 +1,5 @@
-// A function that calls databases; the event says which, and where they listen. Every scene runs below a span of the
-// function's own, which a call that has lost its context would not know.
+// A function that calls databases and servers; the event says which, and where they listen. Every scene runs below a span
+// of the function's own, which a call that has lost its context would not know.
 const { context, trace } = require('@opentelemetry/api');
 
 const tracer = trace.getTracer('scenes');
@@ -99,16 +99,59 @@ async function mongodb({ mongodb: port }) {
   return { error, found: found.number, all: all.length };
 }
 
-const SCENES = { pg, mysql2, ioredis, redis, mongodb };
-const LOADED = { pg: 'pg', mysql2: 'mysql2', ioredis: 'ioredis', redis: '@redis/client', mongodb: 'mongodb' };
-const { SCENE, FROM } = process.env;
-require(FROM || LOADED[SCENE]); // at the start, as functions do
-if (SCENE === 'mysql2') require('mysql2/promise');
-
-exports.handler = (event) => tracer.startActiveSpan('scene', async (span) => {
-  try {
-    return await SCENES[SCENE]({ from: FROM, ...event });
-  } finally {
-    span.end();
-  }
+const ask = (url, options = {}) => new Promise((resolve, reject) => {
+  const request = require('http').request(url, options, (answer) => {
+    answer.resume();
+    answer.on('end', () => resolve(answer.statusCode));
+  });
+  request.on('error', reject);
+  request.end(options.body);
 });
+
+async function http({ url, closed }) {
+  await ask(`${url}/http?a=1`);
+  await ask(`${url}/http`, { method: 'POST', body: 'x' });
+  await ask(`${url}/missing`);
+  await refused(ask(`http://127.0.0.1:${closed}/`));
+}
+
+async function undici({ url, closed }) {
+  await (await fetch(`${url}/fetch?a=1`)).text();
+  await (await fetch(`${url}/missing`, { method: 'POST', body: 'x' })).text();
+  await refused(fetch(`http://127.0.0.1:${closed}/`));
+}
+
+async function aws({ url }) {
+  const send = (name, client, command, input, endpoint = url) => {
+    const sdk = require(`@aws-sdk/client-${name}`);
+    return new sdk[`${client}Client`]({ endpoint, region: 'us-east-1', maxAttempts: 1 }).send(new sdk[`${command}Command`](input)).catch(() => 'no answer');
+  };
+  const topic = 'arn:aws:sns:us-east-1:123456789012:news';
+  await send('sqs', 'SQS', 'ReceiveMessage', { QueueUrl: `${url}/1/orders` });
+  await send('sqs', 'SQS', 'SendMessage', { QueueUrl: `${url}/1/orders`, MessageBody: 'm' });
+  await send('sns', 'SNS', 'Publish', { TopicArn: topic, Message: 'm' });
+  await send('lambda', 'Lambda', 'Invoke', { FunctionName: 'other', Payload: '{}' });
+  await send('eventbridge', 'EventBridge', 'PutEvents', { Entries: [{ Source: 's', DetailType: 'd', Detail: '{}' }] });
+  await send('sqs', 'SQS', 'DeleteQueue', { QueueUrl: `${url}/missing` }, `${url}/missing`);
+}
+
+const SCENES = { pg, mysql2, ioredis, redis, mongodb, http, undici, aws };
+const LOADED = {
+  pg: 'pg', mysql2: 'mysql2/promise', ioredis: 'ioredis', redis: '@redis/client', mongodb: 'mongodb', http: 'http',
+  aws: '@aws-sdk/client-sqs',
+};
+const { FROM, LOADS = '' } = process.env;
+for (const scene of LOADS.split(',')) {
+  if (FROM || LOADED[scene]) require(FROM || LOADED[scene]); // at the start, as functions do
+}
+
+exports.handler = async (event) => {
+  if (!event.do) return { statusCode: 200, body: '' };
+  return tracer.startActiveSpan('scene', async (span) => {
+    try {
+      return await SCENES[event.do]({ from: FROM, ...event });
+    } finally {
+      span.end();
+    }
+  });
+};

@@ -167,6 +167,7 @@ def _aws(event):
         return boto3.client(name, endpoint_url=event["url"] + path)
 
     queue = event["url"] + "/1/orders"
+    client("sqs").receive_message(QueueUrl=queue)
     client("sqs").send_message(QueueUrl=queue, MessageBody="m")
     client("sns").publish(TopicArn="arn:aws:sns:us-east-1:123456789012:news", Message="m")
     client("dynamodb").get_item(TableName="carts", Key={"id": {"S": "1"}})

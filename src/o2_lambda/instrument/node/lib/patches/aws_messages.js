@@ -9,21 +9,33 @@ const { formatXray, inject } = require('../propagation.js');
 
 const ATTRIBUTES_MAX = 10; // of a message, by SQS
 const CLIENT_CONTEXT_CHARS_MAX = 3583; // by Lambda, of the base64 text
-// Call -> system, where it sends, what parts the name from the rest of that, and the parameter with several messages.
+// Call -> system, where it goes, what parts the name from the rest of that, and the parameter with several messages.
 const SENDS = Object.assign(Object.create(null), {
   'SQS.SendMessage': ['aws_sqs', 'QueueUrl', '/'],
   'SQS.SendMessageBatch': ['aws_sqs', 'QueueUrl', '/', 'Entries'],
   'SNS.Publish': ['aws.sns', 'TopicArn', ':'],
   'SNS.PublishBatch': ['aws.sns', 'TopicArn', ':', 'PublishBatchRequestEntries'],
 });
+const RECEIVES = Object.assign(Object.create(null), { 'SQS.ReceiveMessage': ['aws_sqs', 'QueueUrl', '/'] });
 
-/** Attributes of a span that sends messages. */
-function describe(span, [system, where, separator, batch], operation, input) {
+/** Attributes of a span that sends or receives messages, if it does. */
+function describe(span, service, operation, input) {
+  const call = `${service}.${operation}`;
+  const about = SENDS[call] || RECEIVES[call];
+  if (about === undefined) return;
+  const [system, where, separator, batch] = about;
   span.set('messaging.system', system);
-  span.set('messaging.operation.type', 'send');
+  span.set('messaging.operation.type', call in SENDS ? 'send' : 'receive');
   span.set('messaging.operation.name', operation);
   if (typeof input[where] === 'string') span.set('messaging.destination.name', input[where].split(separator).pop());
   if (batch && Array.isArray(input[batch])) span.set('messaging.batch.message_count', input[batch].length);
+}
+
+/** What the answer tells of messages. */
+function describeAnswer(span, output) {
+  const type = span.attributes.get('messaging.operation.type');
+  if (type === 'send') span.set('messaging.message.id', output.MessageId);
+  if (type === 'receive') span.set('messaging.batch.message_count', (output.Messages || []).length);
 }
 
 /** The parameters with the context in them; the same ones where there is no place for it. */
@@ -62,4 +74,4 @@ function withClientContext(input, pairs) {
   return encoded.length <= CLIENT_CONTEXT_CHARS_MAX ? { ...input, ClientContext: encoded } : input;
 }
 
-module.exports = { SENDS, describe, withContext };
+module.exports = { SENDS, describe, describeAnswer, withContext };

@@ -59,11 +59,11 @@ function begin(client, command, tracer) {
 function start(tracer, service, operation, call) {
   let span = null;
   try {
-    const send = messages.SENDS[`${service}.${operation}`];
-    span = tracer.startClient(`${service}.${operation}`, SCOPE, send ? KIND.PRODUCER : KIND.CLIENT);
+    const name = `${service}.${operation}`;
+    span = tracer.startClient(name, SCOPE, name in messages.SENDS ? KIND.PRODUCER : KIND.CLIENT);
     if (span === null) return null;
     describe(span, service, operation, call.input || {});
-    if (send) messages.describe(span, send, operation, call.input);
+    messages.describe(span, service, operation, call.input || {});
     call.input = messages.withContext(service, operation, call.input, span.context, tracer.settings.injects);
   } catch {
     // The call goes on, with what is known of it.
@@ -83,18 +83,27 @@ function describe(span, service, operation, input) {
     span.set('db.operation.name', operation);
     if (typeof input.TableName === 'string') span.set('aws.dynamodb.table_names', [input.TableName]);
   }
+  if (service === 'Lambda' && typeof input.FunctionName === 'string') {
+    span.set('faas.invoked_provider', 'aws');
+    span.set('faas.invoked_name', input.FunctionName.split(':').pop());
+  }
 }
 
 /** The client knows its region, or finds it out; it is there before the answer. */
 function describeRegion(span, client) {
   const { region } = client.config;
-  if (typeof region === 'string') span.set('cloud.region', region);
+  if (typeof region === 'string') setRegion(span, region);
   else if (typeof region === 'function') {
     Promise.resolve(region()).then(
-      (name) => span.set('cloud.region', name),
+      (name) => setRegion(span, name),
       () => {},
     );
   }
+}
+
+function setRegion(span, name) {
+  span.set('cloud.region', name);
+  if (span.attributes.has('faas.invoked_name')) span.set('faas.invoked_region', name);
 }
 
 function finish(span, error, output, tracer) {
@@ -104,7 +113,8 @@ function finish(span, error, output, tracer) {
   span.set('aws.extended_request_id', details.extendedRequestId);
   if (details.attempts > 1) span.set('http.request.resend_count', details.attempts - 1);
   if (error) span.set('aws.error.code', error.name);
+  else messages.describeAnswer(span, output || {});
   tracer.end(span, error || undefined);
 }
 
-module.exports = { patch, start };
+module.exports = { patch, setRegion, start };

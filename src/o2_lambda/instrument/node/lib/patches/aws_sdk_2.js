@@ -3,7 +3,8 @@
 // The AWS SDK, version 2: a span for each call of an AWS API, and its context with what it sends.
 
 const { replace } = require('../databases.js');
-const { start } = require('./aws_sdk.js');
+const messages = require('./aws_messages.js');
+const { setRegion, start } = require('./aws_sdk.js');
 
 /** Replaces `Request.prototype.runTo`, which callbacks, promises and streams all start a request with. */
 function patch(AWS, tracer) {
@@ -19,7 +20,7 @@ function begin(request, tracer) {
   const span = start(tracer, service.api.serviceId, operation[0].toUpperCase() + operation.slice(1), call);
   if (span === null) return null;
   request.params = call.input;
-  span.set('cloud.region', service.config.region);
+  setRegion(span, service.config.region);
   const { flow } = tracer;
   const store = flow.getStore();
   const finish = (response) => {
@@ -28,6 +29,7 @@ function begin(request, tracer) {
     span.set('aws.request_id', requestId || undefined);
     if (retryCount > 0) span.set('http.request.resend_count', retryCount);
     if (error) span.set('aws.error.code', error.code);
+    else messages.describeAnswer(span, response.data || {});
     tracer.end(span, error || undefined);
     flow.enterWith(store); // for the listeners after this one: the caller's own
   };

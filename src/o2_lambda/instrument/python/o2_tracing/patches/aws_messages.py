@@ -17,6 +17,7 @@ SENDS = {
     ("SNS", "Publish"): ("aws.sns", "TopicArn", ":"),
     ("SNS", "PublishBatch"): ("aws.sns", "TopicArn", ":"),
 }
+RECEIVES = {("SQS", "ReceiveMessage"): ("aws_sqs", "QueueUrl", "/")}
 BATCHES = {
     ("SQS", "SendMessageBatch"): "Entries",
     ("SNS", "PublishBatch"): "PublishBatchRequestEntries",
@@ -24,14 +25,16 @@ BATCHES = {
 
 
 def describe(span, service, operation, parameters):
-    """Attributes and kind of a span that sends messages."""
+    """Attributes and kind of a span that sends or receives messages, if it does."""
     send = SENDS.get((service, operation))
-    if send is None:
+    about = send or RECEIVES.get((service, operation))
+    if about is None:
         return
-    system, where, separator = send
-    span.kind = PRODUCER
+    system, where, separator = about
+    if send:
+        span.kind = PRODUCER
     span.set("messaging.system", system)
-    span.set("messaging.operation.type", "send")
+    span.set("messaging.operation.type", "send" if send else "receive")
     span.set("messaging.operation.name", operation)
     place = parameters.get(where)
     if isinstance(place, str):

@@ -99,6 +99,8 @@ def _describe_answer(span, answer):
     span.set("aws.request_id", details.get("RequestId"))
     if span.kind == PRODUCER:
         span.set("messaging.message.id", answer.get("MessageId"))
+    elif span.attributes.get("messaging.operation.type") == "receive":
+        span.set("messaging.batch.message_count", len(answer.get("Messages") or []))
     span.set("aws.extended_request_id", details.get("HostId"))
     if details.get("RetryAttempts"):
         span.set("http.request.resend_count", details["RetryAttempts"])
