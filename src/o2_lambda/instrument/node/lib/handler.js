@@ -21,6 +21,8 @@ class Invocation {
     this.span = span;
     this.isHttp = isHttp;
     this.frame = new Frame(span, undefined);
+    this.receiver = undefined; // the object of the runtime that calls the handler as its method
+    this.traced = undefined; // what it calls
     this.ended = false;
     this.promised = () => {}; // called when the answer turns out to be a promise
   }
@@ -32,7 +34,7 @@ class Invocation {
     const { tracer, span } = this;
     try {
       if (failed) {
-        dropFrames(value);
+        dropFrames(value, this.receiver, this.traced);
         tracer.recordError(span, value);
       } else if (this.isHttp) describeAnswer(span, value);
       tracer.end(span);
@@ -71,6 +73,8 @@ class Invocations {
       const limit = Error.stackTraceLimit;
       let answer;
       if (invocation !== null) {
+        invocation.receiver = this;
+        invocation.traced = traced;
         if (!streaming) invocations._watch(invocation, given);
         if (follows) flow.enterWith(invocation.frame);
       }

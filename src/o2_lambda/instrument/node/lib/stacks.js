@@ -11,12 +11,16 @@ const IMPORT = '    at async '; // with MACHINERY, the frame of an `import()` th
 const MACHINERY = 'node:internal/modules/esm/loader:';
 const UNAWAITED = ' importModuleDynamicallyWrapper ('; // Node.js 18 has it below an `import()` of CommonJS
 
-/** Removes our frames from the error's stack. Anything may have been thrown. */
-function dropFrames(error) {
+/**
+ * Removes our frames from the error's stack. Anything may have been thrown. `receiver` is the runtime's object whose method
+ * `traced` is, if any: a handler without a name has that method's, also where no frame of ours is left to tell.
+ */
+function dropFrames(error, receiver, traced) {
   edit(error, (lines) => {
     lines.forEach((line, index) => {
       if (index > 0 && isOwn(line)) lines[index - 1] = relabel(lines[index - 1], line);
     });
+    nameMethod(lines, receiver, traced);
     return lines.filter((line) => !isOwn(line) && !line.includes(TRACKED));
   });
 }
@@ -54,6 +58,15 @@ function relabel(line, own) {
   const [ownLabel] = own.split(' (');
   if (!label.endsWith('<anonymous>') && !ownLabel.startsWith(`${label} [as `)) return line;
   return ownLabel + line.slice(label.length);
+}
+
+/** The first frame without a name that has the runtime's object as its `this` is the handler. */
+function nameMethod(lines, receiver, traced) {
+  if (receiver === null || typeof receiver !== 'object') return;
+  const name = Object.keys(receiver).find((key) => receiver[key] === traced);
+  const unnamed = `${FRAME}${receiver.constructor.name}.<anonymous> (`;
+  const at = name === undefined ? -1 : lines.findIndex((line) => line.startsWith(unnamed));
+  if (at >= 0) lines[at] = lines[at].replace('<anonymous>', name);
 }
 
 function edit(error, change) {
