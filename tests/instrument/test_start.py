@@ -18,7 +18,7 @@ HOME = Path(o2_lambda.__file__).parent / "instrument" / "python"
 PYTHONS = list(interpreters().values())
 NAMES = list(interpreters())
 # C modules, built in or loaded by the runtime client anyway, and the one Python module that annotations need.
-MODULES_ALLOWED = {"_socket", "_struct", "_contextvars", "atexit", "__future__"}
+MODULES_ALLOWED = {"_socket", "_struct", "_contextvars", "atexit", "gc", "__future__"}
 
 REPORT = """\
 import json, sys
@@ -94,6 +94,15 @@ def test_only_cheap_modules_are_loaded(interpreter: str, tmp_path: Path) -> None
     assert ours - own <= MODULES_ALLOWED
     assert "o2_tracing.exporter" in own
     assert not {name for name in own if "patches" in name or name.endswith(("bridge", "events", "resource"))}
+
+
+@pytest.mark.parametrize("interpreter", PYTHONS, ids=NAMES)
+def test_the_collector_never_looks_at_the_tracer(interpreter: str, tmp_path: Path) -> None:
+    """What tracing adds is no work for a collection, of which a function that imports much has many at its start."""
+    (tmp_path / "count.py").write_text("import gc\nprint(len(gc.get_objects()))\n")
+    assert int(run(interpreter, "count.py", cwd=tmp_path)) < int(
+        run(interpreter, "count.py", traced=False, cwd=tmp_path)
+    )
 
 
 @pytest.mark.parametrize("arguments", [("script.py", "a", "b c"), ("-m", "package", "a")], ids=["script", "module"])
