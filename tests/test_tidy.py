@@ -29,7 +29,7 @@ LAYERS: dict[str, set[str]] = {
     "backend": set(),
     "instrument": set(),
     "layer": set(),
-    "aws": set(),
+    "aws": {"layer"},
     "cli": {"extension", "emulator", "backend", "layer", "aws"},
 }
 

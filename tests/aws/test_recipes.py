@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from o2_lambda.aws.names import ARCHITECTURES, WRAPPER, WRAPPER_VARIABLE, Layer, own_layer
+from o2_lambda.aws.names import WRAPPER, WRAPPER_VARIABLE, Layer, own_layer
 from o2_lambda.extension.config import load
+from o2_lambda.layer.names import ARCHITECTURES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ import pytest
 
 from o2_lambda.layer.build import JAVA_AGENT, WRAPPER
 from o2_lambda.layer.java import AGENT, fetched
-from o2_lambda.layer.linking import EXECUTABLE
+from o2_lambda.layer.names import EXECUTABLE
 from o2_lambda.layer.process import LayerError
 from o2_lambda.layer.store import Store
 from o2_lambda.layer.toolchain import host

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from o2_lambda.layer.build import build, project_root
-from o2_lambda.layer.linking import EXECUTABLE, FLAVOURS
+from o2_lambda.layer.linking import FLAVOURS
+from o2_lambda.layer.names import EXECUTABLE
 from o2_lambda.layer.process import UnavailableError, read
 from o2_lambda.layer.toolchain import TARGETS, host, runner
 from tests.integration.rig import Arena

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from o2_lambda.layer.build import project_root
-from o2_lambda.layer.linking import EXECUTABLE
+from o2_lambda.layer.names import EXECUTABLE
 from tests.integration.rig import with_otlp
 
 sys.path.insert(0, str(project_root() / "bench"))

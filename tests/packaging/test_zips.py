@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from o2_lambda.layer.build import DEFAULT_VARIANTS, build, zip_name
+from o2_lambda.layer.build import build
 from o2_lambda.layer.linking import DEFAULT_FLAVOUR
+from o2_lambda.layer.names import DEFAULT_VARIANTS, zip_name
 from o2_lambda.layer.toolchain import host
 from tests.packaging.conftest import CACHE
 

@@ -54,6 +54,15 @@ def list_versions(client: Any, region: str, layer: Layer) -> list[LayerVersion]:
     return sorted(found, key=lambda each: each.version, reverse=True)
 
 
+def newest_versions(client: Any) -> dict[str, int]:
+    """Each layer of the client's account, as its ARN without version, and its newest version."""
+    return {
+        each["LayerArn"]: each["LatestMatchingVersion"]["Version"]
+        for page in client.get_paginator("list_layers").paginate()
+        for each in page["Layers"]
+    }
+
+
 def sha256_of(client: Any, version: LayerVersion) -> str:
     """The digest of the version's zip, base64."""
     answer = client.get_layer_version(LayerName=version.layer.name, VersionNumber=version.version)

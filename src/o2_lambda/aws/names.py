@@ -1,4 +1,4 @@
-"""Names: architectures, variants, layers, runtimes, and how an ARN reads."""
+"""Names: layers, runtimes, and how an ARN reads."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import re
 from dataclasses import dataclass
 
 from o2_lambda.aws.errors import AwsError
+from o2_lambda.layer.names import ARCHITECTURES, FULL, JAVA, VARIANTS, suffix, zip_name
 
-ARCHITECTURES = ("x86_64", "arm64")
-FULL, CORE, JAVA = VARIANTS = ("full", "core", "java")
 LAYER_PREFIX = "openobserve-extension-"
-ZIP_PREFIX = "o2-lambda-extension-"
 WRAPPER_VARIABLE = "AWS_LAMBDA_EXEC_WRAPPER"
 WRAPPER = "/opt/otel-instrument"
 
@@ -48,12 +46,12 @@ class Layer:
     @property
     def name(self) -> str:
         """Its name in AWS."""
-        return f"{LAYER_PREFIX}{self._suffix}"
+        return f"{LAYER_PREFIX}{suffix(self.architecture, self.variant)}"
 
     @property
     def zip_name(self) -> str:
         """The file that `o2-lambda build` makes for it."""
-        return f"{ZIP_PREFIX}{self._suffix}.zip"
+        return zip_name(self.architecture, self.variant)
 
     @property
     def options(self) -> str:
@@ -65,13 +63,8 @@ class Layer:
         """What the console offers it for."""
         return JAVA_RUNTIMES if self.variant == JAVA else LISTED_RUNTIMES
 
-    @property
-    def _suffix(self) -> str:
-        return self.architecture if self.variant == FULL else f"{self.variant}-{self.architecture}"
 
-
-ALL_LAYERS = tuple(Layer(architecture, variant) for variant in VARIANTS for architecture in ARCHITECTURES)
-_OWN_LAYERS = {layer.name: layer for layer in ALL_LAYERS}
+_OWN_LAYERS = {layer.name: layer for layer in (Layer(arch, variant) for variant in VARIANTS for arch in ARCHITECTURES)}
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from o2_lambda.aws.errors import AwsError, Skipped
 from o2_lambda.aws.limits import check_environment, check_layers, check_unzipped
 from o2_lambda.aws.model import Function, Plan, shown
-from o2_lambda.aws.names import FULL, WRAPPER, WRAPPER_VARIABLE, Layer, own_layer, tracing_variant
+from o2_lambda.aws.names import WRAPPER, WRAPPER_VARIABLE, Layer, own_layer, tracing_variant
 from o2_lambda.aws.record import VARIABLE as RECORD_VARIABLE
 from o2_lambda.aws.record import Record, decode
+from o2_lambda.layer.names import FULL
 
 OWN_PREFIX = "O2_"
 

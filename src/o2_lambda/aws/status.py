@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from o2_lambda.aws.errors import explain
 from o2_lambda.aws.fanout import for_each
 from o2_lambda.aws.functions import list_functions
-from o2_lambda.aws.layers import list_versions
-from o2_lambda.aws.names import ALL_LAYERS, tracing_variant
+from o2_lambda.aws.layers import newest_versions
+from o2_lambda.aws.names import tracing_variant
 from o2_lambda.aws.record import VARIABLE as RECORD_VARIABLE
 
 if TYPE_CHECKING:
@@ -39,11 +39,7 @@ def take_status(account: Account, regions: Sequence[str]) -> tuple[list[Status],
 
     def look(region: str) -> list[Status]:
         client = account.client("lambda", region)
-        newest = {
-            version.arn.rpartition(":")[0]: version.version
-            for layer in ALL_LAYERS
-            for version in list_versions(client, region, layer)[:1]
-        }
+        newest = newest_versions(client)
         return [judge(region, function, newest) for function in list_functions(client)]
 
     found: list[Status] = []

@@ -10,8 +10,10 @@ import click
 
 from o2_lambda.aws.errors import AwsError, explain
 from o2_lambda.aws.functions import Patience
-from o2_lambda.aws.names import ARCHITECTURES, VARIANTS, Layer
+from o2_lambda.aws.names import Layer
 from o2_lambda.aws.session import Account
+from o2_lambda.cli.arch_option import arch_option
+from o2_lambda.layer.names import VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,13 +50,7 @@ def layer_options(*default_variants: str) -> Callable[[Command], Command]:
     """Adds --arch and --variant; the command gets `chosen_layers`."""
 
     def add(command: Command) -> Command:
-        @click.option(
-            "--arch",
-            type=click.Choice([*ARCHITECTURES, "all"]),
-            default="all",
-            show_default=True,
-            help="Architecture of the layer.",
-        )
+        @arch_option
         @click.option(
             "--variant",
             "variants",
@@ -65,8 +61,7 @@ def layer_options(*default_variants: str) -> Callable[[Command], Command]:
             help="Variant of the layer, each a layer of its own; repeatable.",
         )
         @functools.wraps(command)
-        def wrapper(*, arch: str, variants: tuple[str, ...], **options: Any) -> Any:
-            architectures = ARCHITECTURES if arch == "all" else (arch,)
+        def wrapper(*, architectures: tuple[str, ...], variants: tuple[str, ...], **options: Any) -> Any:
             chosen = [
                 Layer(architecture, variant) for variant in dict.fromkeys(variants) for architecture in architectures
             ]

@@ -10,25 +10,19 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from o2_lambda.layer.build import DEFAULT_VARIANTS, VARIANTS, project_root
+from o2_lambda.cli.arch_option import arch_option
 from o2_lambda.layer.build import build as build_layers
+from o2_lambda.layer.build import project_root
 from o2_lambda.layer.linking import FLAVOURS
+from o2_lambda.layer.names import DEFAULT_VARIANTS, VARIANTS
 from o2_lambda.layer.packing import sizes
 from o2_lambda.layer.process import LayerError
-from o2_lambda.layer.toolchain import TARGETS
 
-_ALL = "all"
 _BYTES_PER_KB = 1000
 
 
 @click.command(short_help="Build the layer zips.")
-@click.option(
-    "--arch",
-    type=click.Choice([*TARGETS, _ALL]),
-    default=_ALL,
-    show_default=True,
-    help="Architecture of the Lambda functions.",
-)
+@arch_option
 @click.option(
     "--variant",
     "variants",
@@ -51,22 +45,23 @@ _BYTES_PER_KB = 1000
     help="Folder for the zips.",
 )
 @click.option("--inspect", is_flag=True, help="Print the sizes of each zip's parts.")
-def build(*, arch: str, variants: tuple[str, ...], flavour: str | None, target: Path, inspect: bool) -> None:
+def build(
+    *, architectures: tuple[str, ...], variants: tuple[str, ...], flavour: str | None, target: Path, inspect: bool
+) -> None:
     """Build the layer from pinned sources; only what has changed is made anew.
 
     Needs a Debian machine with make and perl.
     """
     console = Console()
     cache = project_root() / ".cache" / "layer"
-    arches = list(TARGETS) if arch == _ALL else [arch]
     began = time.monotonic()
 
     def made(step: str, seconds: float) -> None:
         console.print(f"[dim]{step}: {seconds:.1f} s[/dim]")
 
     try:
-        with console.status(f"Building for {' and '.join(arches)} ..."):
-            paths = build_layers(arches, variants or DEFAULT_VARIANTS, target, cache, flavour=flavour, made=made)
+        with console.status(f"Building for {' and '.join(architectures)} ..."):
+            paths = build_layers(architectures, variants or DEFAULT_VARIANTS, target, cache, flavour=flavour, made=made)
     except LayerError as error:
         raise click.ClickException(str(error)) from None
     for path in paths:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from o2_lambda import __version__
-from o2_lambda.aws.names import FULL
 from o2_lambda.aws.package import read_package
 from o2_lambda.aws.publishing import Grant, publish_all
 from o2_lambda.cli.aws_options import FAILED, account_options, layer_options
 from o2_lambda.cli.aws_report import print_layers
+from o2_lambda.layer.names import FULL
 
 if TYPE_CHECKING:
     from o2_lambda.aws.names import Layer

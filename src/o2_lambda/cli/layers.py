@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from o2_lambda.aws.names import VARIANTS
 from o2_lambda.aws.publishing import Outcome, count_users, delete_all, surplus, take_inventory
 from o2_lambda.cli.aws_options import FAILED, account_options, layer_options
 from o2_lambda.cli.aws_report import print_json, print_layers, print_table
+from o2_lambda.layer.names import VARIANTS
 
 if TYPE_CHECKING:
     from o2_lambda.aws.layers import LayerVersion

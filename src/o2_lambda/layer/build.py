@@ -9,7 +9,8 @@ import certifi
 
 from o2_lambda.layer import bytecode, java, javascript, notices
 from o2_lambda.layer.certificates import hashed_folder
-from o2_lambda.layer.linking import DEFAULT_FLAVOUR, EXECUTABLE, Builder
+from o2_lambda.layer.linking import DEFAULT_FLAVOUR, Builder
+from o2_lambda.layer.names import EXECUTABLE, FULL, JAVA, zip_name
 from o2_lambda.layer.packing import Entry, write_zip
 from o2_lambda.layer.store import Store
 from o2_lambda.layer.toolchain import TARGETS
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from o2_lambda.layer.inputs import Inputs
 
-VARIANTS = ("full", "core", "java")
-DEFAULT_VARIANTS = ("full", "core")  # the others have inputs of their own, and are built where they are asked for
 PYTHON_SCRIPT = "/boot.py"
 OPT = "/opt/"  # where Lambda unpacks layers
 CA_FOLDER = "o2/ca"  # below /opt
@@ -63,11 +62,6 @@ def build(
     return paths
 
 
-def zip_name(arch: str, variant: str) -> str:
-    """The file name under which users find a zip; the full variant has no name of its own."""
-    return f"{EXECUTABLE}-{arch}.zip" if variant == "full" else f"{EXECUTABLE}-{variant}-{arch}.zip"
-
-
 def wrapper_entries() -> dict[str, Entry]:
     """The wrapper alone: where it finds no tracer for a runtime, it says so and starts it unchanged."""
     return {WRAPPER: Entry((INSTRUMENT / WRAPPER).read_bytes(), executable=True)}
@@ -99,9 +93,9 @@ def _variant_entries(variant: str, core: dict[str, Entry], inputs: Inputs, store
     """Everything in the zip of a variant."""
     files = dict(core)
     works = notices.components(inputs, project_root())
-    if variant == "full":
+    if variant == FULL:
         files |= tracing_entries(inputs)
-    elif variant == "java":
+    elif variant == JAVA:
         jar = java.fetched(store, java.AGENT)
         files |= {**wrapper_entries(), JAVA_AGENT: Entry(jar.read_bytes())}
         works.append(java.component(jar))

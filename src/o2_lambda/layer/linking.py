@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from o2_lambda.layer import cpython, freezing, libraries, profile
 from o2_lambda.layer.inputs import CPYTHON, Inputs
+from o2_lambda.layer.names import EXECUTABLE
 from o2_lambda.layer.process import run
 from o2_lambda.layer.toolchain import JOBS, Target, Toolchain, host, runner
 
 if TYPE_CHECKING:
     from o2_lambda.layer.store import Store
 
-EXECUTABLE = "o2-lambda-extension"
 NATIVE = Path(__file__).parent / "native"
 _COMMON_UNITS = ("interpreter.c", "modules.c", "getpath.c")
 # plain starts CPython and the extension in each process; snapshot resumes a process in which that has been done.
