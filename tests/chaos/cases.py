@@ -26,6 +26,15 @@ CASES = {
         ),
         _BUDGET_0,
     ),
+    # Halves of cut lines were overtaken: a rest was taken for a beginning, and swallowed each line of its millisecond.
+    "cut_lines_out_of_order": Schedule(
+        "halves",
+        (
+            Step({"lines": 200}, platform={"oversize_split_bytes": 30}),
+            Step({"lines": 200}, platform={"reorder_batches": 1}),
+        ),
+        {**_BUDGET_0, "O2_FLUSH_STRATEGY": "continuous"},  # which does not wait for what is still to come
+    ),
     # A sign-in page under 200 counted as an answer to spans.
     "spans_answered_by_a_web_page": Schedule(
         "page",

@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from tests.chaos.function import EXPORTED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 # A hold that ignored its budget would go on to the function's deadline, which is further away than this.
 ALLOWANCE_MS = 3000  # seen from outside, by an emulator that competes for the same processors
 OWN_ALLOWANCE_MS = 1000  # by the extension's own count
-# Of the two seconds of a shutdown that leaves something behind: who sent up to the end has not had the time for it all.
+# Of the time of a shutdown that leaves something behind: who sent up to the end has not had enough of it.
 BUSY_S_MIN, UNUSED_S_MAX = 0.8, 0.6
 # An executable with its interpreter, its buffer, the body and the batch at hand; a process from source starts larger.
 MEMORY_KB_MAX = 64 * 1024
@@ -127,8 +129,10 @@ def _order(evidence: Evidence) -> Iterator[str]:
         return  # the platform itself has mixed them up, or never told where an invocation began
     numbers: dict[str, list[int]] = {}
     for row in sorted(evidence.rows, key=lambda row: row["_timestamp"]):
-        words = str(row.get("message", "")).split()
-        if row.get("type") == "function" and len(words) > 1 and words[1].isdigit():
+        text = str(row.get("message", ""))
+        words = text.split()
+        is_numbered = len(words) > 1 and words[1].isdigit() and not text.startswith(EXPORTED)
+        if row.get("type") == "function" and is_numbered:
             numbers.setdefault(words[0], []).append(int(words[1]))
             if row.get("requestid") != words[0]:
                 yield f"a line of request {words[0]} is stored under {row.get('requestid')}"

@@ -8,21 +8,19 @@ import pytest
 
 from tests.chaos.cases import CASES
 from tests.chaos.confine import possible
-from tests.chaos.oracle import describe, violations
+from tests.chaos.oracle import describe
+from tests.chaos.play import play
 from tests.chaos.scenarios import SCENARIOS
 from tests.chaos.schedule import Schedule, draw
 from tests.chaos.upstream import Upstream
-from tests.chaos.world import STALL_MS_MAX, World
+from tests.chaos.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.chaos.world import Evidence
-
 pytestmark = pytest.mark.xdist_group("chaos")  # which mostly waits: beside the tests that measure, not among them
 FIXED = (1, 2, 4, 5)
-ATTEMPTS = 3
 
 
 @pytest.fixture(scope="module")
@@ -31,33 +29,28 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
         yield made
 
 
-def play(world: World, schedule: Schedule) -> Evidence:
-    """Performs it and holds it to every promise; once more where it broke while the machine had no time for it."""
+def keeps_every_promise(world: World, schedule: Schedule) -> None:
+    """Performs it and holds it to every promise."""
     if not possible(schedule.confinement):
         pytest.skip(f"{schedule.confinement!r} cannot be made here: no private mounts, or a checkout below /tmp")
-    for _attempt in range(ATTEMPTS):
-        evidence = world.perform(schedule)
-        found = violations(evidence)
-        if not found or evidence.stalled_ms <= STALL_MS_MAX:
-            break
+    evidence, found = play(world, schedule)
     assert not found, describe(evidence, found)
-    return evidence
 
 
 @pytest.mark.parametrize("seed", FIXED)
 def test_every_promise_holds_in_a_random_schedule(tmp_path: Path, upstream: Upstream, seed: int) -> None:
     """Conservation, order, duplicates, budget, exit and memory, whatever goes wrong."""
     print(f"seed {seed}")
-    play(World(tmp_path, upstream), draw(seed))
+    keeps_every_promise(World(tmp_path, upstream), draw(seed))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_failed_once_does_not_again(tmp_path: Path, upstream: Upstream, name: str) -> None:
     """What chaos has found stays found."""
-    play(World(tmp_path, upstream), CASES[name])
+    keeps_every_promise(World(tmp_path, upstream), CASES[name])
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_scenario_keeps_every_promise(tmp_path: Path, upstream: Upstream, name: str) -> None:
     """One thing goes wrong, as in docs/reliability.md."""
-    play(World(tmp_path, upstream), SCENARIOS[name])
+    keeps_every_promise(World(tmp_path, upstream), SCENARIOS[name])

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.chaos.upstream import Upstream
 
 SHUTDOWN_S = 2.0
+DOUBTED_SHUTDOWN_S = 1.4  # what the extension takes it for where its clock says that it cannot be
 WATCH_S = 0.01
 # Who gets no processor for so long cannot be held to times: Lambda's own kill comes 200 ms after the extension's exit.
 STALL_MS_MAX = 400
@@ -46,6 +47,12 @@ _streams = itertools.count()
 def _is_on_its_way(request: RequestRecord) -> bool:
     """Whether the answer may not have reached the client yet."""
     return request.t_answered is None or time.monotonic() - request.t_answered < ANSWER_S_MAX
+
+
+def _shutdown_s(clock_ahead_s: float) -> float:
+    """The time that the extension believes to have at shutdown, under a clock of Lambda's that is so much ahead."""
+    told_s = SHUTDOWN_S + clock_ahead_s
+    return told_s if 0 < told_s <= SHUTDOWN_S else DOUBTED_SHUTDOWN_S
 
 
 @contextlib.contextmanager
@@ -88,7 +95,7 @@ class Evidence:
     answers_lost: bool = False  # a connection was cut over a request that had been stored, or the client gave up first
     stalled_ms: float = 0.0  # the longest time for which the machine had no processor for us
     busy_s: float = 0.0  # how long into the last shutdown the backend had something to answer
-    unused_s: float = 0.0  # what was left of its time
+    unused_s: float = 0.0  # what was left of the time that it was told to have
     ends_healthy: bool = False  # nothing stands in the way of what is held when the shutdown begins
 
     @property
@@ -131,7 +138,7 @@ class World:
             ended_s = time.monotonic()
             answered_s = [request.t_answered for request in self.upstream.backend.requests if request.t_answered]
             evidence.busy_s = max(answered_s, default=began_s) - began_s
-            evidence.unused_s = SHUTDOWN_S - (ended_s - began_s)
+            evidence.unused_s = _shutdown_s(sandbox.emulator.clock.offset_ms / 1000) - (ended_s - began_s)
             evidence.answers_lost |= self.upstream.proxy.requests_abandoned > abandoned
         self._collect(evidence, sandbox, stream)
         return evidence

@@ -118,6 +118,20 @@ def test_another_batch_instead_of_the_second_half() -> None:
     assert feeder.splicer.half_expires_ms is None
 
 
+@pytest.mark.parametrize("times", [(TIME, TIME), (TIME, LATER)], ids=["one millisecond", "two"])
+def test_halves_out_of_order_are_each_accounted_for(times: tuple[str, str]) -> None:
+    """A rest without its beginning waits for nothing: else it would swallow every cut line of its millisecond."""
+    feeder = Feeder()
+    first, second = halves(line("A" * 30, times[0]), 10)
+    third, fourth = halves(line("B" * 30, times[1]), 10)
+    found = [record for post in (first, third, second, fourth) for record in feeder.feed_raw(post)]
+    assert feeder.splicer.half_bytes == 0
+    assert len(found) >= 2
+    assert {each["type"] for each in found} == {"malformed"}
+    whole = "".join(each["record"] for each in found)
+    assert (whole.count("A"), whole.count("B")) == (30, 30)
+
+
 def test_thaw_gives_the_second_half_its_time_anew() -> None:
     """While the sandbox was frozen nothing could arrive."""
     feeder = Feeder()

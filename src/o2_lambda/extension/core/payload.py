@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, members, skip_space
+from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, members, scanstring, skip_space
 
 TIME = '{"time":"'  # how every event begins
 TIME_LENGTH = 24  # of 2026-01-01T00:00:00.000Z
+RECORD = '"record":'
 RESYNC_EVENTS_MAX = 64  # looked at behind a broken event, to see that they are events
 
 
@@ -23,6 +24,23 @@ def starts_events(text: str, index: int) -> bool:
             return skip_space(text, index + 1) == len(text)
         index = skip_space(text, index + 1)
     return True
+
+
+def is_cut_in_its_record(piece: str) -> bool:
+    """Whether an event's text may be the first part of a record that Lambda has split: one that begins, and goes on.
+
+    The rest of such a record looks like it, envelope and all, and must not be taken for the first part of another.
+    """
+    if not piece.startswith(TIME) or RECORD not in piece:
+        return False
+    record = skip_space(piece, piece.index(RECORD) + len(RECORD))
+    if piece[record : record + 1] != '"':
+        return piece[record : record + 1] in ("{", "[")
+    try:
+        scanstring(piece, record + 1, True)
+    except SCAN_ERRORS:
+        return True
+    return False
 
 
 def cannot_repeat(text: str) -> bool:

@@ -14,7 +14,15 @@ from __future__ import annotations
 from o2_lambda.extension.core.correlate import Spans, trace_id_of
 from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, get, members, quote, scanstring, skip_space
 from o2_lambda.extension.core.lines import PROGRESS_LEVELS, TAG
-from o2_lambda.extension.core.payload import TIME, TIME_LENGTH, is_utf8, readable, starts_events
+from o2_lambda.extension.core.payload import (
+    RECORD,
+    TIME,
+    TIME_LENGTH,
+    is_cut_in_its_record,
+    is_utf8,
+    readable,
+    starts_events,
+)
 from o2_lambda.extension.core.resent import Recent
 from o2_lambda.extension.core.timestamps import epoch_us
 
@@ -306,8 +314,7 @@ class Splicer:
                 return candidate
             candidate = text.find("," + TIME, candidate + 1)
         piece = text[start:]
-        is_half = piece.endswith(_SPLIT_TAIL) and piece.startswith(TIME) and '"record":' in piece
-        if is_half and len(piece) <= RECORD_BYTES_MAX:
+        if piece.endswith(_SPLIT_TAIL) and len(piece) <= RECORD_BYTES_MAX and is_cut_in_its_record(piece):
             self._half = piece[: -len(_SPLIT_TAIL)]
             self._half_expires_ms = now_ms + STITCH_TTL_MS
         else:
@@ -317,7 +324,7 @@ class Splicer:
     def _join_half(self, parsed: Parsed, text: str, index: int, now_us: int) -> tuple[str, int]:
         """Joins the half of a split record with this payload, where it starts with the same envelope."""
         half, self._half = self._half, ""
-        envelope = half[: half.index('"record":') + len('"record":')]
+        envelope = half[: half.index(RECORD) + len(RECORD)]
         if text.startswith(envelope, index):
             return half + text[index + len(envelope) :], 0
         self._malformed(parsed, half, now_us)
