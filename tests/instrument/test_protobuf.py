@@ -15,6 +15,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from o2_lambda.instrument.python.o2_tracing import protobuf, settings
+from o2_lambda.instrument.python.o2_tracing.bridge import Provider
 from o2_lambda.instrument.python.o2_tracing.exporter import Exporter
 from o2_lambda.instrument.python.o2_tracing.spans import CLIENT, ERROR, Limits, Span, SpanContext
 from o2_lambda.instrument.python.o2_tracing.tracer import Tracer
@@ -229,14 +230,26 @@ def test_limits_drop_and_count() -> None:
 
 def test_requests_group_spans_by_scope() -> None:
     """One resource, a scope for each name, spans in order; two requests one after the other are one valid request."""
-    spans = [("a", b"\x2a\x011"), ("b", b"\x2a\x012"), ("a", b"\x2a\x013")]
+    spans = [("a", b"\x2a\x011"), (("b", "2.1"), b"\x2a\x012"), (("c", ""), b"\x2a\x014"), ("a", b"\x2a\x013")]
     body = protobuf.request(protobuf.resource({"service.name": "shop"}), "1.0", spans)
     decoded = ExportTraceServiceRequest.FromString(body + body)
     assert len(decoded.resource_spans) == 2
     first = decoded.resource_spans[0]
     assert decode_attributes(first.resource.attributes) == {"service.name": "shop"}
     found = [(group.scope.name, group.scope.version, [s.name for s in group.spans]) for group in first.scope_spans]
-    assert found == [("a", "1.0", ["1", "3"]), ("b", "1.0", ["2"])]
+    assert found == [("a", "1.0", ["1", "3"]), ("b", "2.1", ["2"]), ("c", "", ["4"])]
+
+
+def test_a_tracer_of_the_api_names_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scope of the function's own spans is what it asked for, not ours."""
+    scopes: list[Any] = []
+    chosen = settings.read({}, pytest.fail)
+    tracer = Tracer(chosen, Exporter(chosen.address, lambda _spans: b"", lambda: 0, pytest.fail))
+    monkeypatch.setattr(tracer.exporter, "add", lambda scope, _content: scopes.append(scope))
+    provider = Provider(tracer)
+    for api_tracer in (provider.get_tracer("shop", "1.2.3"), provider.get_tracer("bare")):
+        api_tracer.start_span("work").end()
+    assert scopes == [("shop", "1.2.3"), ("bare", "")]
 
 
 def test_a_span_that_cannot_be_encoded_costs_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ import urllib.request
 
 from opentelemetry import trace
 
-tracer = trace.get_tracer("shop")
+tracer = trace.get_tracer("shop", "1.2.3")
 
 
 def handler(event, context):

@@ -75,9 +75,15 @@ class Provider(trace.TracerProvider):  # type: ignore[misc,unused-ignore]
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    def get_tracer(self, instrumenting_module_name: str, *_arguments: Any, **_options: Any) -> trace.Tracer:
-        """A tracer; its name becomes the spans' scope."""
-        return ApiTracer(self._tracer, instrumenting_module_name or "")
+    def get_tracer(
+        self,
+        instrumenting_module_name: str,
+        instrumenting_library_version: str | None = None,
+        *_arguments: Any,
+        **_options: Any,
+    ) -> trace.Tracer:
+        """A tracer; its name and version become the spans' scope."""
+        return ApiTracer(self._tracer, (instrumenting_module_name or "", instrumenting_library_version or ""))
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - as SDKs have it
         """Hands over what has ended; does not wait."""
@@ -108,7 +114,7 @@ class Provider(trace.TracerProvider):  # type: ignore[misc,unused-ignore]
 class ApiTracer(trace.Tracer):  # type: ignore[misc,unused-ignore]
     """The API's tracer over ours."""
 
-    def __init__(self, tracer: Tracer, scope: str) -> None:
+    def __init__(self, tracer: Tracer, scope: tuple[str, str]) -> None:
         self._tracer = tracer
         self._scope = scope
 
@@ -125,7 +131,7 @@ class ApiTracer(trace.Tracer):  # type: ignore[misc,unused-ignore]
     ) -> trace.Span:
         """Starts a span below the one in `context`, or below the current one."""
         if self._tracer.aside:  # a tracer that was handed out before the function set a provider of its own
-            return trace.get_tracer(self._scope).start_span(name, context, kind, attributes, links, start_time)
+            return trace.get_tracer(*self._scope).start_span(name, context, kind, attributes, links, start_time)
         span = self._tracer.start(
             str(name),
             kind.value + 1,  # OTLP counts from 1

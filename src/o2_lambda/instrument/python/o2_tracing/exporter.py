@@ -17,7 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-    Queued = tuple[str, bytes]  # scope, encoded span
+    from .spans import Scope
+
+    Queued = tuple[Scope, bytes]  # and the encoded span
 
 CONNECT_LIMIT_S = 0.25  # loopback answers in microseconds, or the machine is starved
 RECONNECT_LIMIT_S = 0.0005  # after a failure: who has waited once shall not wait again
@@ -65,7 +67,7 @@ class Exporter:
         self._failures = 0  # in a row
         self._skip = 0
 
-    def add(self, scope: str, span: bytes) -> None:
+    def add(self, scope: Scope, span: bytes) -> None:
         """Queues an encoded span; drops and counts it when the queue is full."""
         if len(self._queue) >= QUEUE_SPANS_MAX or self._queue_bytes + len(span) > QUEUE_BYTES_MAX:
             self.dropped += 1

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from .spans import Event, Link, Span
+    from .spans import Event, Link, Scope, Span
 
 DEPTH_MAX = 8  # of nested lists and mappings; deeper ones, and those that contain themselves, become text
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
@@ -102,15 +102,16 @@ def resource(attributes: dict[str, Any]) -> bytes:
     return field(b"\x0a", attributes_field(b"\x0a", attributes))
 
 
-def request(resource_field: bytes, version: str, spans: Iterable[tuple[str, bytes]]) -> bytes:
-    """An ExportTraceServiceRequest of one resource, from (scope name, encoded span)."""
-    scopes: dict[str, list[bytes]] = {}
+def request(resource_field: bytes, version: str, spans: Iterable[tuple[Scope, bytes]]) -> bytes:
+    """An ExportTraceServiceRequest of one resource, from (scope, encoded span); `version` is that of our own scopes."""
+    scopes: dict[Scope, list[bytes]] = {}
     for scope, content in spans:
         scopes.setdefault(scope, []).append(field(b"\x12", content))
     out = [resource_field]
     for scope, fields in scopes.items():
-        name = field(b"\x0a", text(scope)) + (field(b"\x12", text(version)) if version else b"")
-        out.append(field(b"\x12", field(b"\x0a", name) + b"".join(fields)))
+        name, its = scope if isinstance(scope, tuple) else (scope, version)
+        head = field(b"\x0a", text(name)) + (field(b"\x12", text(its)) if its else b"")
+        out.append(field(b"\x12", field(b"\x0a", head) + b"".join(fields)))
     return field(b"\x0a", b"".join(out))
 
 

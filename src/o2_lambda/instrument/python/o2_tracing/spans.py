@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     Attributes = dict[str, Any]
     Event = tuple[int, str, Attributes, int]  # time in ns, name, attributes, attributes dropped
     Link = tuple["SpanContext", Attributes, int]  # to what, attributes, attributes dropped
+    Scope = str | tuple[str, str]  # one of the tracer's own; name and version of one of the function's
 
 # The numbers of OTLP's SpanKind and StatusCode
 INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = 1, 2, 3, 4, 5
@@ -82,7 +83,7 @@ class Span:
         parent: SpanContext | None,
         start_ns: int,
         *,
-        scope: str,
+        scope: Scope,
         limits: Limits,
         on_end: Callable[[Span], None],
     ) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Callable
 
+    from .exporter import Queued
+
 RUNTIME_CLIENT = "awslambdaric.bootstrap"
 LAMBDA_NAMES = ("aws-lambda", "aws_lambda")
 # Module -> the patch of o2_tracing.patches, and the names that OTEL_PYTHON_DISABLED_INSTRUMENTATIONS knows it by.
@@ -68,11 +70,11 @@ def _patch(name: str, tracer: Tracer) -> Callable[[ModuleType], None]:
     return apply
 
 
-def _encoder(environ: Mapping[str, str]) -> Callable[[list[tuple[str, bytes]]], bytes]:
+def _encoder(environ: Mapping[str, str]) -> Callable[[list[Queued]], bytes]:
     """Encodes requests; the resource is read at the first, since a snapshot learns its instance when it is restored."""
     prefix: list[bytes] = []
 
-    def encode(spans: list[tuple[str, bytes]]) -> bytes:
+    def encode(spans: list[Queued]) -> bytes:
         if not prefix:
             from . import resource
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .exporter import Exporter
     from .settings import Settings
+    from .spans import Scope
 
 TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
 STACK_CHARS_MAX = 16 * 1024  # of a stack trace; a recursion without end prints a thousand frames
@@ -53,7 +54,7 @@ class Tracer:
         name: str,
         kind: int = INTERNAL,
         *,
-        scope: str,
+        scope: Scope,
         parent: SpanContext | None = None,
         start_ns: int = 0,
     ) -> Span:
