@@ -55,7 +55,7 @@ def wrap(executable: Path, place: str, folder: Path, keep: Path) -> Path:
     if place not in PLACES:
         return executable
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "resolv.conf").write_text(f"nameserver {NAME_SERVER}\noptions timeout:1 attempts:1\n")
+    (folder / "resolv.conf").write_text(f"nameserver {NAME_SERVER}\n")
     program = executable
     if place == "full tmp":  # which may hide the executable itself
         program = Path("/mnt") / executable.name

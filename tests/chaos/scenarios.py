@@ -85,6 +85,7 @@ def _places() -> Iterator[tuple[str, tuple[Step, ...], dict[str, Any]]]:
         own,
     )
     yield "DNS: no answer, then one", (*steps(names="silent", cut="reset")[:3], Step({"lines": 50}, names="good")), own
+    yield "DNS: no answer to the end", steps(names="silent", cut="reset"), own
     yield "DNS: answers take 0.3 s", steps(names="slow", cut="reset"), own
     yield "DNS: the address changes", (
         Step({"lines": 50}, names="moved", cut="reset"),

@@ -67,7 +67,8 @@ class DnsServer:
             answer = self._answer(query, "udp")
             time.sleep(self.delay_s)
             if not self.silent:
-                self._udp.sendto(answer, peer)
+                with contextlib.suppress(OSError):  # it has been closed meanwhile
+                    self._udp.sendto(answer, peer)
 
     def _serve_tcp(self) -> None:
         while True:

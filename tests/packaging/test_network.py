@@ -65,6 +65,28 @@ def test_a_dead_first_name_server_costs_nothing(arena: Arena, bare_root: BareRoo
         assert delivered(named_rig(arena, bare_root)) == ["hello"]
 
 
+def test_silent_name_servers_delay_neither_the_function_nor_the_exit(arena: Arena, bare_root: BareRoot) -> None:
+    """The C library would wait for five seconds, and resolv.conf may say that it be more."""
+    bare_root.resolve_through("127.53.0.1")
+    with DnsServer("127.53.0.1", NAMES, silent=True):
+        rig = named_rig(arena, bare_root)
+        rig.invocation("hello")
+        ending = rig.end()
+    assert ending.status == 0
+    assert ending.took_ms < 2000, "Lambda kills what is still there after two seconds"
+    assert any("no answer from the name servers" in line for line in ending.lines)
+
+
+def test_answers_that_come_late_are_used(arena: Arena, bare_root: BareRoot) -> None:
+    """Each takes longer than a look-up may: the next attempt finds it."""
+    bare_root.resolve_through("127.53.0.1")
+    with DnsServer("127.53.0.1", NAMES) as server:
+        server.delay_s = 2.0  # for each address family, one after the other
+        rig = named_rig(arena, bare_root, O2_INITIAL_RETRY_DELAY_MS="50")
+        rig.invocations_until("Successfully sent")
+        assert rig.end().status == 0
+
+
 def test_an_unknown_name_is_an_outage_and_no_bug(arena: Arena, bare_root: BareRoot) -> None:
     """The line says what is wrong; telemetry is held, and the function is not."""
     bare_root.resolve_through("127.53.0.1")

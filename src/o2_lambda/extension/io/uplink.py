@@ -6,24 +6,14 @@ The loop hands in one request at a time and gets one outcome back; the thread to
 from __future__ import annotations
 
 import _thread
-from _socket import (
-    AF_UNSPEC,
-    IPPROTO_TCP,
-    SHUT_RDWR,
-    SOCK_CLOEXEC,
-    SOCK_STREAM,
-    TCP_NODELAY,
-    TCP_USER_TIMEOUT,
-    gaierror,
-    getaddrinfo,
-    socket,
-)
+from _socket import SHUT_RDWR, gaierror
 from binascii import b2a_base64
 from time import monotonic, time
 
 from o2_lambda.extension.core.http1 import HttpError, Parser
 from o2_lambda.extension.core.model import LOCAL, UPSTREAM, Outcome
 from o2_lambda.extension.core.url import unquote
+from o2_lambda.extension.io.dial import LookupTimeoutError, Resolver, Socket, dial, left_s, timed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,24 +30,16 @@ RESPONSE_BYTES_MAX = 1024 * 1024
 # A connection that was idle for longer is not tried again: NAT and balancers forget it, and after a freeze even a
 # proper end may have been missed. Counted in wall-clock time, which goes on while the sandbox is frozen.
 IDLE_REUSE_S_MAX = 20.0
-# Sent bytes that nobody acknowledges for so long mean a dead path, long before a slow server would be suspected.
-UNACKNOWLEDGED_MS_MAX = 2000
-CONNECT_S_MAX = 5.0  # for TCP, the proxy's tunnel and the TLS handshake together
+CONNECT_S_MAX = 5.0  # for the look-up, TCP, the proxy's tunnel and the TLS handshake together
 LAST_LOOK_S = 0.001  # past the deadline: what came in while the process was frozen lies ready to be read
 _RECEIVE_BYTES = 65_536
 USER_AGENT = "o2-lambda-extension"
 
 
-class _Socket(socket):
-    """TLS keeps a weak reference to its socket, which the C type alone does not allow."""
-
-    __slots__ = ("__weakref__",)
-
-
 class Connection:
     """One connection to an origin, through the proxy where there is one."""
 
-    def __init__(self, sock: _Socket, tls: Any) -> None:
+    def __init__(self, sock: Socket, tls: Any) -> None:
         self._sock = sock
         self.tls = tls
         self.used = False
@@ -127,6 +109,7 @@ class Uplink:
         self._work.acquire()
         self._connections: dict[tuple[str, str, int], Connection] = {}
         self._current: Connection | None = None  # what the request at hand waits for
+        self._resolver = Resolver()
         self._contexts: dict[str, Context] = {}  # route -> whom it trusts
         self._renewal = False  # asked for by the loop, done by the thread before its next work
 
@@ -224,7 +207,7 @@ class Uplink:
         received = False
         unsent: OSError | None = None
         try:
-            connection.send(data, _left_s(deadline))
+            connection.send(data, left_s(deadline))
         except TimeoutError:
             raise
         except OSError as error:
@@ -296,7 +279,7 @@ class Uplink:
         deadline = min(deadline, monotonic() + CONNECT_S_MAX)
         proxy = self._proxy(route)
         try:
-            sock = _open(proxy or url, deadline)
+            sock = dial(self._resolver, proxy or url, deadline)
         except OSError as error:
             if proxy is not None:
                 raise ConnectionError(f"O2_PROXY does not answer ({describe(error, proxy)})") from None
@@ -306,7 +289,7 @@ class Uplink:
             if context is not None:
                 if proxy is not None:
                     _tunnel(sock, proxy, url, deadline)
-                tls = context.wrap(_timed(sock, deadline), url.host)
+                tls = context.wrap(timed(sock, deadline), url.host)
         except (OSError, HttpError):
             sock.close()
             raise
@@ -321,37 +304,6 @@ class Uplink:
         return self._contexts[route]
 
 
-def _left_s(deadline: float) -> float:
-    left = deadline - monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    return left
-
-
-def _timed(sock: _Socket, deadline: float) -> _Socket:
-    sock.settimeout(_left_s(deadline))
-    return sock
-
-
-def _open(url: Url, deadline: float) -> _Socket:
-    """A TCP connection to the first address that takes it. The name goes in as bytes, past the IDNA codec."""
-    failure: OSError = OSError("no address")
-    for family, kind, protocol, _name, address in getaddrinfo(
-        url.host.encode("ascii"), url.port, AF_UNSPEC, SOCK_STREAM
-    ):
-        sock = _Socket(family, kind | SOCK_CLOEXEC, protocol)
-        try:
-            sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-            sock.setsockopt(IPPROTO_TCP, TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS_MAX)
-            _timed(sock, deadline).connect(address)
-        except OSError as error:
-            sock.close()
-            failure = error
-        else:
-            return sock
-    raise failure
-
-
 def _proxy_fields(proxy: Url) -> list[tuple[str, str]]:
     if not proxy.userinfo:
         return []
@@ -359,13 +311,13 @@ def _proxy_fields(proxy: Url) -> list[tuple[str, str]]:
     return [("Proxy-Authorization", f"Basic {credentials}")]
 
 
-def _tunnel(sock: _Socket, proxy: Url, url: Url, deadline: float) -> None:
+def _tunnel(sock: Socket, proxy: Url, url: Url, deadline: float) -> None:
     target = f"{url.host}:{url.port}"
     fields = "".join(f"{name}: {value}\r\n" for name, value in _proxy_fields(proxy))
-    _timed(sock, deadline).sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n".encode("latin-1"))
+    timed(sock, deadline).sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n".encode("latin-1"))
     head = b""
     while b"\r\n\r\n" not in head:
-        data = _timed(sock, deadline).recv(1)  # byte by byte: what follows the head belongs to TLS
+        data = timed(sock, deadline).recv(1)  # byte by byte: what follows the head belongs to TLS
         if not data or len(head) > RESPONSE_BYTES_MAX:
             raise ConnectionError("O2_PROXY closed the connection")
         head += data
@@ -379,6 +331,8 @@ def describe(error: Exception, url: Url) -> str:
     where = f"{url.host}:{url.port}"
     if isinstance(error, gaierror):
         return f"{where}: host name cannot be resolved"
+    if isinstance(error, LookupTimeoutError):
+        return f"{where}: no answer from the name servers"
     if isinstance(error, TimeoutError):
         return f"{where}: timed out"
     message = getattr(error, "verify_message", None)
