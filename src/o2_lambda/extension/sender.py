@@ -58,7 +58,7 @@ class Sender:
         self._sent_ms = self._sent_wall_ms = 0  # when the request in flight set out
         self._is_slow = False  # the last answer came after O2_REQUEST_TIMEOUT_MS, or not at all
         self._flight_events = 0  # how many lifecycle events there had been when the request set out
-        self._forgiven_events = 0  # the count at which a failure was put down to a freeze
+        self._is_forgiven = False  # a failure was put down to a freeze, and no answer has come since
         self._drain_until_ms: int | None = None
         self.left_over = False  # the last hold ended with something unsent: it goes beside the next invocation
         self.is_retired = False
@@ -145,10 +145,13 @@ class Sender:
             self.ledger.requests += 1
             self.ledger.bytes_out += outcome.bytes_out
             self._is_slow = now.ms - self._sent_ms >= self._config.request_timeout_ms
-        if not outcome.status and (events != self._flight_events or (parked and events != self._forgiven_events)):
-            # Time stood still meanwhile: the connection died of the freeze, not of the server. While parked that is a
-            # guess, good for one try.
-            self._forgiven_events = events
+        if outcome.status:
+            self._is_forgiven = False
+        may_have_been_frozen = parked or events != self._flight_events
+        if not outcome.status and may_have_been_frozen and not self._is_forgiven:
+            # Time stood still meanwhile: the connection died of the freeze, not of the server. That is a guess, good
+            # for one try: else a server that is down would be asked on and on beside frequent invocations, unnoticed.
+            self._is_forgiven = True
             self.ledger.retries += 1
         elif batch is None:
             self._fetched(outcome, now, dice)
@@ -163,7 +166,7 @@ class Sender:
         )
         self._refusals = self._refusals + 1 if ruling.kind == verdict.CREDENTIALS else 0
         if ruling.kind == verdict.DELIVERED:
-            self._delivered(batch, ruling)
+            self._delivered(batch, ruling, now)
         elif ruling.kind == verdict.RETRY:
             self._failed(ruling.reason, ruling.detail, now, dice, retry_after_ms=ruling.retry_after_ms)
         elif ruling.kind == verdict.SPLIT:
@@ -173,7 +176,10 @@ class Sender:
         else:
             self._drop(batch, ruling.reason)
             text = f"{self.target.label} request failed with status {outcome.status}: {ruling.detail}"
-            self._lines.add("ERROR", f"{text}; {batch.count} {NOUNS[batch.stream[0]]} dropped")
+            # Once a minute: the line is telemetry itself, and sent to the same server it would cause the next one.
+            self._lines.warn(
+                f"fatal {self.number}", f"{text}; {batch.count} {NOUNS[batch.stream[0]]} dropped", now, "ERROR"
+            )
 
     def _request(self, batch: Batch, now: Now) -> Request:
         signal, content_type = batch.stream
@@ -235,7 +241,7 @@ class Sender:
         pause = f"everything is held, next attempt in {pause_ms / 1000:.1f}s"
         self._lines.warn(f"secret {self.number}", f"{fault.text}; {pause}", now, "ERROR")
 
-    def _delivered(self, batch: Batch, ruling: verdict.Verdict) -> None:
+    def _delivered(self, batch: Batch, ruling: verdict.Verdict, now: Now) -> None:
         signal = batch.stream[0]
         noun = NOUNS[signal]
         self.queue.remove(batch)
@@ -248,7 +254,7 @@ class Sender:
             self.ledger.rejected(signal, ruling.rejected, ruling.reason)
             why = excerpt(ruling.reason, verdict.DETAIL_LENGTH_MAX)
             text = f"{self.target.label} refused {ruling.rejected} of {batch.count} {noun}: {why}"
-            self._lines.add("WARN", text)
+            self._lines.warn(f"rejected {self.number}", text, now)
         self._lines.add("INFO", f"Successfully sent {batch.count - ruling.rejected} {noun} to {self.target.label}")
 
     def _split(self, batch: Batch, ruling: verdict.Verdict, now: Now, dice: float) -> None:
