@@ -15,7 +15,7 @@ from o2_lambda.emulator import LocalLambda
 from tests.integration.rig import CREDENTIALS, with_otlp
 from tests.integration.stage import assert_ended_well, printed
 from tests.integration.stub_lambda import HANG_UP, StubLambda, event, refusal
-from tests.integration.wire import PATIENCE_S, eventually, response
+from tests.integration.wire import PATIENCE_S, eventually, free_port, response
 
 if TYPE_CHECKING:
     from tests.integration.rig import Arena, Rig, Settings
@@ -187,6 +187,18 @@ def test_extension_logs_are_not_asked_for_where_nobody_wants_them(arena: Arena) 
     """Without `extension` in O2_LOG_TYPES Lambda need not carry those lines to us."""
     rig = arena.rig(O2_LOG_TYPES="function,platform")
     assert rig.lambda_.subscription["types"] == ["platform", "function"]
+
+
+def test_white_space_around_a_setting_means_nothing(arena: Arena) -> None:
+    """What is read before the settings are checked is read as they are: templates leave blanks and empty strings."""
+    port = free_port()
+    rig = arena.rig(O2_OTLP_PORT=f" {port}\n", O2_LOG_TYPES=" ", O2_TELEMETRY_PORT="\t")
+    assert rig.lambda_.subscription["types"] == ["platform", "function", "extension"]
+    with socket.create_connection(("127.0.0.1", port)):
+        rig.invocation("a")
+    assert rig.end().status == 0
+    strict = arena.rig(starts=False, O2_STRICT=" true ", O2_BATCH_SIZE="none")
+    assert strict.process.await_end().status == 1
 
 
 def test_two_processes_have_different_telemetry_paths(arena: Arena) -> None:

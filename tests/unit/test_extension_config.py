@@ -240,6 +240,36 @@ def test_texts_for_headers_are_printable(name: str, value: str) -> None:
     assert refused(**{name: value}).startswith(name)
 
 
+@pytest.mark.parametrize("name", ["O2_SERVICE", "O2_ENV"])
+@pytest.mark.parametrize("value", ["café", "日本", "a b"])
+def test_names_that_go_into_records_alone_may_be_any_text(name: str, value: str) -> None:
+    """They are in no header and in no URL."""
+    assert getattr(loaded(**{name: value}), name[3:].lower()) == value
+
+
+@pytest.mark.parametrize("name", ["O2_SERVICE", "O2_ENV", "OTEL_SERVICE_NAME"])
+@pytest.mark.parametrize("value", ["a\nb", "a\0b", "\ufffd"])
+def test_names_that_are_no_text_are_refused_by_their_own_name(name: str, value: str) -> None:
+    """Whoever reads the line looks for the variable that they have set, not for what it stands for."""
+    assert refused(**{name: value}).startswith(f"{name} ")
+
+
+def test_service_name_of_the_sdk_never_turns_telemetry_off_for_its_letters() -> None:
+    """It was set for the SDK, which takes any text."""
+    assert loaded(OTEL_SERVICE_NAME="café").service == "café"
+
+
+@pytest.mark.parametrize("name", [setting.name for setting in SETTINGS if not setting.secret])
+@pytest.mark.parametrize("form", ["Basic {0}", "bearer {0}", '"Basic {0}"', " Basic {0}"])
+def test_credential_in_the_wrong_setting_is_never_shown(name: str, form: str) -> None:
+    """Two values that were swapped in a template must not end up in CloudWatch."""
+    try:
+        said = str(loaded(**{name: form.format(SECRET)}).warnings)
+    except ConfigError as error:
+        said = str(error)
+    assert SECRET not in said
+
+
 def test_settings_table_lists_every_setting() -> None:
     """The README's table is generated."""
     table = settings.settings_table()

@@ -57,7 +57,7 @@ BAD_URLS = [
     *("https://", "https:///path", "https://:443", "https://user@", "https://[]", "https://a.example?x=1"),
     *("https://a.example/p?x=1", "https://a.example/#f", "https://a:0", "https://a:65536", "https://a:-1"),
     *("https://a:x", "https://a:1:2x", "https://[::1]x:80", "https://a:123456", "https://a\tb", "https://日本"),
-    *("https://a b", "https://a.example/a b", "https://[::1", "https://a\\b"),
+    *("https://a b", "https://a.example/a b", "https://[::1", "https://a\\b", "https://.example"),
 ]
 
 

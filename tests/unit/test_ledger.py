@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
 
 from o2_lambda.extension.core.ledger import REASON_LENGTH_MAX, REASONS_MAX, SIGNALS, Ledger
+from o2_lambda.extension.core.masking import shapes
 
 
 def test_unused_ledger_is_json_without_signals() -> None:
@@ -83,6 +85,28 @@ def test_reasons_are_bounded_in_number_and_length() -> None:
     assert max(map(len, rejected)) <= REASON_LENGTH_MAX
     assert sum(rejected.values()) == 1000
     assert ledger.accounts["logs"].held() == 0
+
+
+def test_half_a_word_of_the_server_is_never_in_the_line() -> None:
+    """A credential that the limit cuts would pass every mask with its first half."""
+    secret = "c2VjcmV0OnNlY3JldA=="
+    for before in range(REASON_LENGTH_MAX - len(secret), REASON_LENGTH_MAX + 1):
+        ledger = Ledger()
+        ledger.rejected("logs", 1, "w" * (before - 1) + f" {secret} refused")
+        (reason,) = ledger.accounts["logs"].rejected
+        assert secret in reason or secret[:4] not in reason
+
+
+@pytest.mark.parametrize("password", ["plain", 'quo"ted', "back\\slash", "grüße", 'a"é\\b'])
+def test_credential_has_a_mask_as_the_line_writes_it(password: str) -> None:
+    """JSON writes quotes, backslashes and letters outside ASCII in its own way."""
+    ledger = Ledger()
+    ledger.received("logs", 1)
+    ledger.rejected("logs", 1, f"refused root:{password}")
+    line = ledger.as_json()
+    for shape in shapes({f"Basic {base64.b64encode(f'root:{password}'.encode()).decode()}"}):
+        line = line.replace(shape, "***")
+    assert json.loads(line)["ledger"]["logs"]["rejected"] == {"refused ***": 1}
 
 
 @pytest.mark.parametrize("signal", SIGNALS)

@@ -195,6 +195,15 @@ def test_half_a_word_is_never_shown() -> None:
         assert secret in detail or secret[:4] not in detail
 
 
+@pytest.mark.parametrize("before", [b"\n ", b"   ", "é ".encode(), b"\xff "])
+def test_half_a_word_is_never_shown_where_bytes_are_no_characters(before: bytes) -> None:
+    """The limit counts what is shown: white space at the ends and bytes of a letter are not."""
+    secret = "c2VjcmV0OnNlY3JldA=="
+    for count in range(60, DETAIL_LENGTH_MAX):
+        detail = rule(LOGS, 401, before * count + b"w" * 20 + b" " + secret.encode() + b" refused").detail
+        assert secret in detail or secret[:4] not in detail
+
+
 def test_detail_is_short_and_one_line() -> None:
     """It goes into a log line."""
     detail = rule(LOGS, 500, b"a\nb\xff" + b"x" * 10_000).detail

@@ -78,7 +78,7 @@ def run(name: str) -> None:
     try:
         _bind_otlp(boot)
         register(boot)
-        if environ.get(b"O2_STRICT", b"").lower() in (b"1", b"true", b"yes", b"on"):
+        if environ.get(b"O2_STRICT", b"").strip().lower() in (b"1", b"true", b"yes", b"on"):
             _refuse_bad_settings(boot)
         _subscribe_and_poll(boot)
         from o2_lambda.extension.io import loop  # noqa: PLC0415 - after the first `/next`: all the rest of the program
@@ -158,7 +158,7 @@ def _subscribe_and_poll(boot: Boot) -> None:
             boot.lines.append(("WARN", problem))
     if boot.telemetry is None:
         raise OSError("no address for the telemetry listener")
-    wanted = environ.get(b"O2_LOG_TYPES", b"") or b"extension"
+    wanted = environ.get(b"O2_LOG_TYPES", b"").strip() or b"extension"
     # Platform events steer us and function lines are wanted nearly always; of the extensions' only who asks gets them.
     types = '["platform","function","extension"]' if b"extension" in wanted else '["platform","function"]'
     schema = "2025-01-29" if boot.managed else "2022-12-13"
@@ -185,7 +185,7 @@ def _listen(family: int, host: str, port: int) -> socket:
 
 def _port(name: bytes, default: int) -> int:
     """A port out of the environment; what is none is told later, by the settings' own check."""
-    text = environ.get(name, b"")
+    text = environ.get(name, b"").strip()
     return int(text) if text.isdigit() and int(text) < 65_536 else default  # noqa: PLR2004 - ports
 
 

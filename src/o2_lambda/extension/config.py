@@ -31,6 +31,7 @@ _HEADERS_KEPT_BACK = (
     "content-encoding",
     "transfer-encoding",
 )
+_NO_UTF8 = "\ufffd"  # what `boot.environment` makes of foreign bytes
 _LEVEL_NAMES = {"TRACE": "DEBUG", "WARNING": "WARN", "CRITICAL": "ERROR", "FATAL": "ERROR", "OFF": "ERROR"}
 
 
@@ -94,15 +95,17 @@ def load(environ: Mapping[str, str]) -> Config:
     """The settings of an environment. Raises ConfigError for the first that cannot be used."""
     config = Config()
     for setting in SETTINGS:
-        raw = environ.get(setting.name, "").strip()
-        alias = _ALIASES.get(setting.name)
+        name = setting.name
+        raw = environ.get(name, "").strip()
+        alias = _ALIASES.get(name)
         if not raw and alias:
+            name = alias
             raw = environ.get(alias, "").strip()
             if alias == "LOG_LEVEL" and _level(raw) not in LEVELS:
                 raw = ""  # LOG_LEVEL is the function's own as well: words we do not know are not our business
         if not raw and setting.required:
             raise ConfigError(f"{setting.name} environment variable is required")
-        value = _convert(setting, raw) if raw else setting.default
+        value = _convert(setting, name, raw) if raw else setting.default
         if setting.kind == "list" and isinstance(value, str):
             value = frozenset(value.split(","))
         setattr(config, setting.name[3:].lower(), value)
@@ -121,27 +124,35 @@ def load(environ: Mapping[str, str]) -> Config:
     return config
 
 
-def _convert(setting: Setting, raw: str) -> Any:
+def _convert(setting: Setting, name: str, raw: str) -> Any:
+    """The value that a setting has under one of its names. Raises ConfigError."""
     if setting.kind == "integer":
         return _integer(setting, raw)
     if setting.kind == "boolean":
         if raw.lower() not in _TRUE + _FALSE:
-            raise ConfigError(f"{setting.name} must be true or false, got {shown(raw)}")
+            raise ConfigError(f"{name} must be true or false, got {shown(raw)}")
         return raw.lower() in _TRUE
     if setting.kind == "choice":
         word = _level(raw) if setting.choices is LEVELS else raw.lower()
         if word not in setting.choices:
-            raise ConfigError(f"{setting.name} must be one of {', '.join(setting.choices)}, got {shown(raw)}")
+            raise ConfigError(f"{name} must be one of {', '.join(setting.choices)}, got {shown(raw)}")
         return word
     if setting.kind == "list":
         words = frozenset(word.strip() for word in raw.split(",") if word.strip())
         for word in sorted(words):
             if word not in setting.choices:
-                raise ConfigError(f"{setting.name} knows {', '.join(setting.choices)}, not {shown(word)}")
+                raise ConfigError(f"{name} knows {', '.join(setting.choices)}, not {shown(word)}")
         return words - {"none"}
-    if not _is_header_value(raw):
-        raise ConfigError(f"{setting.name} contains a control character or one outside ASCII; remove it")
-    return parse_url(setting.name, raw) if setting.kind == "url" else raw
+    _check_text(setting, name, raw)
+    return parse_url(name, raw) if setting.kind == "url" else raw
+
+
+def _check_text(setting: Setting, name: str, raw: str) -> None:
+    if setting.kind == "name":
+        if not raw.isprintable() or _NO_UTF8 in raw:
+            raise ConfigError(f"{name} contains a control character or bytes that are no UTF-8; remove them")
+    elif not _is_header_value(raw):
+        raise ConfigError(f"{name} contains a control character or one outside ASCII; remove it")
 
 
 def _integer(setting: Setting, raw: str) -> int:

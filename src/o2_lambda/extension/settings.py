@@ -30,7 +30,10 @@ OTLP_PORT = 4318
 
 
 class Setting:
-    """One setting. `kind`: text, integer, boolean, choice, list or url; `low` and `high` bound an integer."""
+    """One setting. `low` and `high` bound an integer.
+
+    `kind`: integer, boolean, choice, list, url, text for a header or a path, or name, which goes into records alone.
+    """
 
     __slots__ = ("choices", "default", "doc", "high", "kind", "low", "name", "required", "secret")
 
@@ -139,9 +142,9 @@ SETTINGS = (
     ),
     Setting("O2_MAX_RETRY_DELAY_MS", "integer", 30_000, "Longest pause between two attempts.", low=1, high=900_000),
     Setting(
-        "O2_SERVICE", "text", "", "Service name on log records; default `OTEL_SERVICE_NAME`, then the function's name."
+        "O2_SERVICE", "name", "", "Service name on log records; default `OTEL_SERVICE_NAME`, then the function's name."
     ),
-    Setting("O2_ENV", "text", "", "Deployment environment on log records."),
+    Setting("O2_ENV", "name", "", "Deployment environment on log records."),
     Setting(
         "O2_LOG_TYPES",
         "list",

@@ -6,6 +6,7 @@ For every signal, at any time: `received == delivered + rejected + sum(dropped) 
 from __future__ import annotations
 
 from o2_lambda.extension.core.jsonscan import quote
+from o2_lambda.extension.core.masking import excerpt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Ledger:
 
     def rejected(self, signal: str, count: int, reason: str) -> None:
         """Counts items that the server refused one by one, under its own words."""
-        _add(self.accounts[signal].rejected, _short(reason), count)
+        _add(self.accounts[signal].rejected, excerpt(reason, REASON_LENGTH_MAX), count)
 
     def dropped(self, signal: str, count: int, reason: str) -> None:
         """Counts items given up here."""
@@ -128,10 +129,6 @@ def _add(counts: dict[str, int], reason: str, count: int) -> None:
     if reason not in counts and len(counts) >= REASONS_MAX:
         reason = "other"
     counts[reason] = counts.get(reason, 0) + count
-
-
-def _short(reason: str) -> str:
-    return reason[:REASON_LENGTH_MAX]
 
 
 def _object(counts: Mapping[str, int]) -> str:

@@ -69,7 +69,9 @@ def parse_url(name: str, value: str) -> Url:
 
 
 def shown(value: str) -> str:
-    """A value as an error line shows it."""
+    """A value as an error line shows it; not a credential that was meant for another setting."""
+    if value.lstrip("\"' ").lower().startswith(("basic ", "bearer ")):
+        return "a credential"
     return repr(value if len(value) <= SHOWN_LENGTH_MAX else value[:SHOWN_LENGTH_MAX] + "…")
 
 
@@ -86,7 +88,7 @@ def is_segment(value: str) -> bool:
 
 def _is_host(host: str, *, bracketed: bool) -> bool:
     extra = ":.%" if bracketed else ".-_"
-    return bool(host) and all(char.isalnum() or char in extra for char in host)
+    return bool(host) and host[0] != "." and all(char.isalnum() or char in extra for char in host)
 
 
 def quoted(value: str) -> str:

@@ -42,8 +42,7 @@ class Verdict:
 
 def judge(stream: Stream, sent: int, status: int, body: bytes, retry_after: bytes | None, now_s: int) -> Verdict:
     """The verdict on an HTTP answer to a batch of `sent` items. `retry_after`: that header's value, `now_s`: epoch."""
-    # A byte more than is shown tells that there is more.
-    detail = excerpt(body[: DETAIL_LENGTH_MAX + 1].decode("utf-8", "replace"), DETAIL_LENGTH_MAX)
+    detail = excerpt(body.decode("utf-8", "replace"), DETAIL_LENGTH_MAX)
     if 200 <= status < 300:  # noqa: PLR2004 - success
         return _judge_logs(sent, body) if stream == LOGS else _judge_otlp(sent, body)
     if status in (401, 403):
