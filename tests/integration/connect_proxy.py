@@ -21,6 +21,7 @@ class ForwardProxy(Server):
         self.names = names or {}
         self.requests: list[Request] = []
         self.refusal = b""
+        self.established = b"HTTP/1.1 200 Connection established\r\n\r\n"
         self._expected = base64.b64encode(f"{user}:{password}".encode()).decode() if user else ""
         super().__init__()
 
@@ -41,7 +42,7 @@ class ForwardProxy(Server):
     def _tunnel(self, request: Request, client: socket.socket) -> None:
         host, _, port = request.target.rpartition(":")
         with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as upstream:
-            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            client.sendall(self.established)
             back = threading.Thread(target=_pump, args=(upstream, client), daemon=True)
             back.start()
             _pump(client, upstream)

@@ -57,6 +57,8 @@ class Message:
 
 def parse_head(head: bytes, *, response: bool) -> Message:
     """A start line and headers (without the blank line) as a `Message` with its framing decided."""
+    if response:  # RFC 9112 5.2: for a user agent a folded line is one line
+        head = head.replace(b"\r\n ", b"   ").replace(b"\r\n\t", b"   ")
     lines = head.split(b"\r\n")
     start = _parse_start(lines[0], response=response)
     fields = [_parse_field(line) for line in lines[1:]]

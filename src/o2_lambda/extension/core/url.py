@@ -28,11 +28,15 @@ class Url:
         return self.scheme, self.host, self.port
 
     @property
+    def address(self) -> str:
+        """Host and port, as a proxy is asked for them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
     def authority(self) -> str:
-        """Host and port as in a Host header."""
+        """Host and port as in a Host header: without the port that the scheme stands for."""
         default = 443 if self.scheme == "https" else 80
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == default else f"{host}:{self.port}"
+        return self.address.rpartition(":")[0] if self.port == default else self.address
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}{self.path}"

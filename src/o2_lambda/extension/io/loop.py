@@ -80,12 +80,12 @@ class Shell:
 
     def _perform(self, actions: Actions) -> None:
         """Does what the engine wants. Raises ConfigError where that is to be passive from here on."""
-        for number in actions.abort:
-            self._uplinks[number].abort()
         if actions.restored:
             for uplink in self._uplinks:
                 uplink.renew()
             self._warm()
+        for number in actions.abort:
+            self._uplinks[number].abort()
         for number, request in actions.send:
             self._uplinks[number].submit(request)
         if actions.poll_next:

@@ -32,6 +32,7 @@ RESPONSE_BYTES_MAX = 1024 * 1024
 IDLE_REUSE_S_MAX = 20.0
 CONNECT_S_MAX = 5.0  # for the look-up, TCP, the proxy's tunnel and the TLS handshake together
 LAST_LOOK_S = 0.001  # past the deadline: what came in while the process was frozen lies ready to be read
+LAST_LOOKS_MAX = 64  # an answer that never ends gets no more time for it
 _RECEIVE_BYTES = 65_536
 USER_AGENT = "o2-lambda-extension"
 
@@ -42,11 +43,12 @@ class Connection:
     def __init__(self, sock: Socket, tls: Any) -> None:
         self._sock = sock
         self.tls = tls
-        self.used = False
+        self._late_looks = 0
         self.last_used_s = time()
 
     def send(self, data: bytes, timeout_s: float) -> None:
         """Sends all of it. Raises OSError."""
+        self._late_looks = 0
         self._sock.settimeout(timeout_s)
         if self.tls is None:
             self._sock.sendall(data)
@@ -57,7 +59,11 @@ class Connection:
 
     def receive(self, deadline: float) -> bytes:
         """What has come; empty at the end of the stream. Raises OSError."""
-        self._sock.settimeout(max(deadline - monotonic(), LAST_LOOK_S))
+        left = deadline - monotonic()
+        self._late_looks += left < 0
+        if self._late_looks > LAST_LOOKS_MAX:
+            raise TimeoutError
+        self._sock.settimeout(max(left, LAST_LOOK_S))
         data: bytes = self._sock.recv(_RECEIVE_BYTES) if self.tls is None else self.tls.read(_RECEIVE_BYTES)
         return data
 
@@ -107,7 +113,7 @@ class Uplink:
         self._outbox: list[Outcome | BaseException] = []
         self._work = _thread.allocate_lock()
         self._work.acquire()
-        self._connections: dict[tuple[str, str, int], Connection] = {}
+        self._connections: dict[tuple[str, str, str, int], Connection] = {}  # by route, which says whom it trusts
         self._current: Connection | None = None  # what the request at hand waits for
         self._resolver = Resolver()
         self._contexts: dict[str, Context] = {}  # route -> whom it trusts
@@ -177,7 +183,7 @@ class Uplink:
         deadline = monotonic() + request.timeout_ms / 1000
         data = self._serialize(request)
         try:
-            connection = self._reusable(request.url)
+            connection = self._reusable(request.url, request.route)
             if connection is not None:
                 message = self._roundtrip(connection, data, deadline, fresh=False)
                 if message is not None:
@@ -188,16 +194,16 @@ class Uplink:
                 raise ConnectionError("closed without an answer")
             return self._finish(request, connection, message, len(data))
         except (OSError, HttpError) as error:
-            self._forget(request.url)
+            self._forget(request.url, request.route)
             outcome = Outcome(error=describe(error, request.url))
             outcome.bytes_out = len(data)
             return outcome
 
-    def _reusable(self, url: Url) -> Connection | None:
-        connection = self._connections.get(url.origin)
+    def _reusable(self, url: Url, route: str) -> Connection | None:
+        connection = self._connections.get((route, *url.origin))
         if connection is not None and connection.is_reusable():
             return connection
-        self._forget(url)
+        self._forget(url, route)
         return None
 
     def _roundtrip(self, connection: Connection, data: bytes, deadline: float, *, fresh: bool) -> Message | None:
@@ -208,10 +214,8 @@ class Uplink:
         unsent: OSError | None = None
         try:
             connection.send(data, left_s(deadline))
-        except TimeoutError:
-            raise
         except OSError as error:
-            unsent = error  # a server may refuse early (413) and close: its answer can still be there to read
+            unsent = error  # a server may refuse early (413) and read no further: its answer can still be there
         try:
             while True:
                 chunk = connection.receive(deadline)
@@ -221,6 +225,7 @@ class Uplink:
                     message = messages[0]
                     if message is None:
                         raise ConnectionError("closed without an answer")
+                    message.keep_alive = message.keep_alive and unsent is None
                     return message
         except TimeoutError:
             raise
@@ -237,13 +242,13 @@ class Uplink:
         if connection.tls is not None:
             self._contexts[request.route].remember(connection.tls, request.url.host)
         if not message.keep_alive:
-            self._forget(request.url)
+            self._forget(request.url, request.route)
         outcome = Outcome(status=message.status, body=bytes(message.body), retry_after=message.header(b"retry-after"))
         outcome.bytes_out = bytes_out
         return outcome
 
-    def _forget(self, url: Url) -> None:
-        connection = self._connections.pop(url.origin, None)
+    def _forget(self, url: Url, route: str) -> None:
+        connection = self._connections.pop((route, *url.origin), None)
         if connection is not None:
             connection.close()
 
@@ -273,7 +278,9 @@ class Uplink:
         return None if route == LOCAL else self._config.proxy
 
     def _connect(self, url: Url, route: str, deadline: float) -> Connection:
-        self._forget(url)
+        self._forget(url, route)
+        if self._renewal:  # asked for while a request was under way, which is made anew
+            self._forget_all()
         # Made before the peer, which may be impatient, is asked for anything.
         context = self._context(route) if url.scheme == "https" else None
         deadline = min(deadline, monotonic() + CONNECT_S_MAX)
@@ -293,7 +300,7 @@ class Uplink:
         except (OSError, HttpError):
             sock.close()
             raise
-        connection = self._connections[url.origin] = Connection(sock, tls)
+        connection = self._connections[(route, *url.origin)] = Connection(sock, tls)
         return connection
 
     def _context(self, route: str) -> Context:
@@ -312,7 +319,7 @@ def _proxy_fields(proxy: Url) -> list[tuple[str, str]]:
 
 
 def _tunnel(sock: Socket, proxy: Url, url: Url, deadline: float) -> None:
-    target = f"{url.host}:{url.port}"
+    target = url.address
     fields = "".join(f"{name}: {value}\r\n" for name, value in _proxy_fields(proxy))
     timed(sock, deadline).sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n".encode("latin-1"))
     head = b""
@@ -321,14 +328,14 @@ def _tunnel(sock: Socket, proxy: Url, url: Url, deadline: float) -> None:
         if not data or len(head) > RESPONSE_BYTES_MAX:
             raise ConnectionError("O2_PROXY closed the connection")
         head += data
-    if b" 200" not in head[:13]:
+    if head[8:10] != b" 2":  # behind HTTP/1.1
         status = head.partition(b"\r\n")[0][9:60].decode("latin-1")
         raise ConnectionError(f"O2_PROXY refused the tunnel: {status}")
 
 
 def describe(error: Exception, url: Url) -> str:
     """A failure of the way to `url` in a few words for the log."""
-    where = f"{url.host}:{url.port}"
+    where = url.address
     if isinstance(error, gaierror):
         return f"{where}: host name cannot be resolved"
     if isinstance(error, LookupTimeoutError):
