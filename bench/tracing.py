@@ -203,6 +203,8 @@ def one_run(variant: str, runtime: Runtime, task: Path, layer: Path, invocations
     slow = variant.startswith("official, ")
     with Run(variant, runtime, task, layer) as run:
         first = run.api.invoke(0)
+        with stopped(run.process.pid):
+            run.start["CPU to the second /next, ms"] = cpu_ms(run.process.pid)
         warm = [run.api.invoke(turn) for turn in range(1, (INVOCATIONS_OF_SLOW if slow else invocations) + 1)]
         if variant == "ours" and run.receiver.requests < invocations:
             exports = f"{run.receiver.requests} exports for {invocations + 1} invocations"

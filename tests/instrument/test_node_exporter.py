@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,10 +25,10 @@ const { once } = require('events');
 const limits = require(`${process.argv[1]}/exporter.js`);
 const OK = 'HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n';
 const codec = {
-  span: (span) => Buffer.from(span.text),
+  span: (span) => span.text,
   request: (spans, head) => {
-    const body = Buffer.concat(spans.map(({ content }) => content));
-    return Buffer.concat([Buffer.from(`${head}${body.length}\\r\\n\\r\\n`), body]);
+    const body = spans.map(({ content }) => content).join('');
+    return `${head}${body.length}\\r\\n\\r\\n${body}`;
   },
 };
 class Scene {
@@ -272,7 +273,7 @@ def test_an_invocation_is_told_before_its_spans() -> None:
 LIMITS = """
 const lib = process.argv[1];
 const { read } = require(`${lib}/settings.js`);
-const { Writer, span: encode } = require(`${lib}/protobuf.js`);
+const { span: encode } = require(`${lib}/protobuf.js`);
 const { Span, SpanContext } = require(`${lib}/spans.js`);
 const { limits } = read(JSON.parse(process.argv[2]), (line) => console.error(line));
 const context = new SpanContext('ab'.repeat(16), 'cd'.repeat(8), 1);
@@ -284,9 +285,7 @@ for (let number = 0; number < 200; number += 1) {
 }
 span.set('key0', 'again, and longer');
 span.end(7n);
-const writer = new Writer();
-encode(writer, span);
-console.log(writer.take().toString('hex'));
+console.log(Buffer.from(encode(span), 'latin1').toString('hex'));
 """
 
 
@@ -324,3 +323,11 @@ def test_what_is_beyond_the_limits_is_dropped_and_counted(
     )  # fmt: skip
     assert found == expected
     assert done.stderr == ""
+
+
+def test_no_setting_is_passed_over() -> None:
+    """Where none of the names that are listed is set, nothing is loaded that reads them."""
+    script = "console.log(JSON.stringify(require(`${process.argv[1]}/settings.js`).VARIABLES))"
+    done = subprocess.run(["node", "-e", script, str(LIBRARY)], capture_output=True, text=True, check=True, timeout=60)
+    read = re.findall(r"OTEL_[A-Z_]+", (LIBRARY / "environment.js").read_text() + (LIBRARY / "sampling.js").read_text())
+    assert set(json.loads(done.stdout)) == set(read)

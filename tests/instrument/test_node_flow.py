@@ -21,7 +21,7 @@ const { Invocations } = require(`${process.argv[1]}/handler.js`);
 const { Frame, Tracer } = require(`${process.argv[1]}/tracer.js`);
 const { read } = require(`${process.argv[1]}/settings.js`);
 const spans = [];
-const exporter = { connected: true, add: (span) => spans.push(span), announce() {}, flush() {}, close() {} };
+const exporter = { add: (span) => spans.push(span), connect() {}, announce() {}, flush() {}, close() {} };
 const tracer = new Tracer(read(JSON.parse(process.argv[2]), console.error), () => exporter);
 const invocations = new Invocations(tracer, { look() {} });
 const context = (id) => ({ awsRequestId: id, functionName: 'f', invokedFunctionArn: 'a:b:c:d:e:f:g' });

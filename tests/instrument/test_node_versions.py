@@ -34,19 +34,17 @@ OTHERS = [version for version in nodes.interpreters() if version in {"18", "22",
 # Encodes each line of its input, JSON with {"big": "…"} for integers of 64 bits, as a span's attributes.
 ENCODE = """
 const lib = process.argv[1];
-const { Writer, request, span } = require(`${lib}/protobuf.js`);
+const { request, resource, span } = require(`${lib}/protobuf.js`);
 const { DEFAULT_LIMITS, Span, SpanContext } = require(`${lib}/spans.js`);
 const revive = (key, value) => (value && typeof value === 'object' && 'big' in value ? BigInt(value.big) : value);
-const writer = new Writer();
 for (const line of require('fs').readFileSync(0, 'utf8').trim().split('\\n')) {
   const context = new SpanContext('ab'.repeat(16), 'cd'.repeat(8), 1);
   const item = new Span('n\\u00e9', 3, context, null, 5n, { scope: 's', limits: DEFAULT_LIMITS, onEnd() {} });
   item.setAll(JSON.parse(line, revive));
   item.end(2n ** 63n + 7n);
-  span(writer, item);
-  const content = writer.take();
-  request(writer, [['service.name', 'x']], '1', [{ scope: 's', content }, { scope: 't', content }]);
-  console.log(writer.take().toString('hex'));
+  const content = span(item);
+  const body = request(resource([['service.name', 'x']]), '1', [{ scope: 's', content }, { scope: 't', content }]);
+  console.log(Buffer.from(body, 'latin1').toString('hex'));
 }
 """
 

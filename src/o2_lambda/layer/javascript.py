@@ -17,7 +17,7 @@ BUNDLE, LATER = "tracer.js", "sender.js"
 MAIN = "lib/enter.js"
 # What MAIN requires where it can catch what that throws, and what every start requires by a computed choice.
 STARTED = ("lib/start.js", "lib/patches/http.js", "lib/patches/undici.js")
-SENDING = "lib/sending.js"  # required when there is something to send
+SENDING = "lib/sending.js"  # required once the runtime has asked for its first event
 ENTRIES = ("handler.js", "module.mjs", "package.json")
 _EAGER = re.compile(r"^(?:const .*|\} )= require\('(\.[^']+)'\);", re.MULTILINE)
 _PARAMETERS = "exports, require, module, __dirname"

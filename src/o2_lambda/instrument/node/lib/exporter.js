@@ -7,6 +7,7 @@
 // The first attempt after that is a small one, and nothing waits for it. The socket never keeps the event loop alive,
 // except while a write is waited for, which is bounded.
 
+const fs = require('fs');
 const net = require('net');
 
 const CONNECT_LIMIT_MS = 250; // loopback answers in microseconds, or the machine is starved
@@ -48,10 +49,6 @@ class Exporter {
     this._skip = 0;
   }
 
-  get connected() {
-    return this._connected;
-  }
-
   /** Queues a span; drops and counts it when the queue is full. */
   add(span) {
     const content = this._codec.span(span);
@@ -64,21 +61,23 @@ class Exporter {
     if (this._queue.length >= BATCH_SPANS_MAX && this._connected && this._failures === 0) this.flush();
   }
 
-  /**
-   * Tells the extension which trace belongs to a request that has just begun, and opens the connection, if there is
-   * none, so that nothing has to be waited for when the spans are sent.
-   */
+  /** Opens the connection, if there is none, so that nothing has to be waited for when there is something to send. */
+  connect() {
+    if (this._socket === null) this._connect();
+  }
+
+  /** Tells the extension which trace belongs to a request that has just begun. */
   announce(requestId, context) {
     if (this._failures > 0) return;
     if (this._announces && this._inFlight.length + this._messages.length < UNANSWERED_MAX) {
       const body = `${requestId} ${context.traceId} ${context.spanId}`;
       this._messages.push(
         `POST ${MESSAGE_PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n` +
-          `Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+          `Content-Length: ${body.length}\r\n\r\n${body}`,
       );
     }
     if (this._connected) this._tell();
-    else if (this._socket === null) this._connect();
+    else this.connect();
   }
 
   /**
@@ -101,7 +100,7 @@ class Exporter {
         this._fail('no answer');
         return undefined;
       }
-      if (this._socket === null) this._connect();
+      this.connect();
       if (this._connected) return this._send();
       return this._failures > 0 ? undefined : this._afterConnect();
     } catch (error) {
@@ -110,16 +109,27 @@ class Exporter {
     }
   }
 
-  /** At the exit of the process: what is left goes where a connection stands. */
+  /**
+   * At the exit of the process: what is left goes where a connection stands, and where the loop has not come to tell us
+   * so: that is how a process ends in its first invocation.
+   */
   close() {
     if (this._connected) this.flush();
+    else if (this._socket !== null && this._queue.length > 0 && this._failures === 0) {
+      const request = this._takeMessages() + this._takeRequest(BATCH_SPANS_MAX);
+      fs.writeSync(this._socket._handle.fd, request, null, 'latin1');
+    }
   }
 
   _tell() {
-    if (this._messages.length === 0) return;
+    if (this._messages.length > 0) this._socket.write(this._takeMessages(), 'latin1');
+  }
+
+  _takeMessages() {
+    const text = this._messages.join('');
     for (const _ of this._messages) this._inFlight.push(0);
-    this._socket.write(this._messages.join(''));
     this._messages = [];
+    return text;
   }
 
   _connect() {
@@ -132,15 +142,12 @@ class Exporter {
     const socket = net.connect({ host: this._address.host, port: this._address.port, noDelay: true, onread });
     this._socket = socket;
     socket.unref();
-    this._timer = setTimeout(() => this._lost(socket, `not connected within ${CONNECT_LIMIT_MS} ms`), CONNECT_LIMIT_MS);
-    this._timer.unref();
-    socket.once('connect', () => {
+    socket.on('connect', () => {
       if (this._socket !== socket) return;
-      clearTimeout(this._timer);
       this._connected = true;
-      this._tell();
       if (this._settled !== null) this._settle();
       else if (this._failures > 0 && this._queue.length > 0) this._send();
+      else this._tell();
     });
     socket.on('error', (error) => this._lost(socket, error.code || error.message));
     socket.on('close', () => this._lost(socket, 'connection closed without an answer'));
@@ -155,8 +162,10 @@ class Exporter {
   }
 
   _afterConnect() {
-    this._socket.ref();
-    this._timer.ref();
+    const socket = this._socket;
+    socket.ref();
+    const lost = () => this._lost(socket, `not connected within ${CONNECT_LIMIT_MS} ms`);
+    this._timer = setTimeout(lost, CONNECT_LIMIT_MS);
     return new Promise((resolve) => {
       this._settled = resolve;
     }).then(() => {
@@ -169,26 +178,35 @@ class Exporter {
   _settle() {
     const settled = this._settled;
     this._settled = null;
+    clearTimeout(this._timer);
     if (settled !== null) settled();
   }
 
-  /** Writes all that is queued; while exports are failing, one small request. */
+  /** Writes all that is queued; while exports are failing, one small request. What is to be told goes before it. */
   _send() {
     const socket = this._socket;
+    let messages = this._takeMessages();
     do {
-      const batch = this._queue.slice(0, this._failures > 0 ? PROBE_SPANS_MAX : BATCH_SPANS_MAX);
-      const request = this._codec.request(batch, this._head);
-      this._queue.splice(0, batch.length);
-      for (const item of batch) this._queueBytes -= item.content.length;
+      const request = this._takeRequest(this._failures > 0 ? PROBE_SPANS_MAX : BATCH_SPANS_MAX);
       this._sentMs = this._clockMs();
-      this._inFlight.push(batch.length);
-      socket.write(request);
+      socket.write(messages + request, 'latin1');
+      messages = '';
     } while (this._queue.length > 0 && this._failures === 0 && socket.writableLength === 0);
     // Nothing is left in the stream where the kernel took everything at once.
     if (socket.writableLength === 0) return undefined;
     if (this._failures === 0) return this._drained(socket);
     this._fail('it does not read');
     return undefined;
+  }
+
+  /** A request of the first spans that are queued, which counts as sent. */
+  _takeRequest(spansMax) {
+    const batch = this._queue.slice(0, spansMax);
+    const request = this._codec.request(batch, this._head);
+    this._queue.splice(0, batch.length);
+    for (const item of batch) this._queueBytes -= item.content.length;
+    this._inFlight.push(batch.length);
+    return request;
   }
 
   _drained(socket) {
@@ -254,7 +272,6 @@ class Exporter {
     this._answers = '';
     this._messages = [];
     this._inFlight = [];
-    clearTimeout(this._timer);
     if (socket !== null) socket.destroy();
     this._settle();
   }

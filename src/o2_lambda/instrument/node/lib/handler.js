@@ -63,6 +63,9 @@ class Invocations {
     const invocations = this;
     const { flow } = this._tracer;
     const { concurrent } = this._tracer.settings;
+    // Once the runtime has asked for its first event, for which it has to wait in any case, and before that can come: a
+    // tick passes when its promises have been followed, and what it does next is queued.
+    process.nextTick(() => setImmediate(() => this._tracer.connect()));
     const streaming = Boolean(handler[STREAMING]);
     const traced = function (...given) {
       const invocation = invocations._begin(given[0], given[streaming ? 2 : 1]);
@@ -110,10 +113,10 @@ class Invocations {
       const span = tracer.start(trigger.name || context.functionName, { kind, scope: SCOPE, parent });
       span.context.baggage = trigger.baggage;
       this._describe(span, trigger, context);
+      if (span.recording) tracer.exporter.announce(context.awsRequestId, span.context);
       const invocation = new Invocation(tracer, span, trigger.isHttp);
       tracer.invocation = this._open.size === 0 ? span : null;
       this._open.add(invocation);
-      if (span.recording) tracer.announce(context.awsRequestId, span.context);
       return invocation;
     } catch (problem) {
       report(`this invocation has no trace: ${problem}`);

@@ -2,7 +2,8 @@
 
 // Encodes spans as OTLP protobuf (opentelemetry-proto: trace/v1/trace.proto, common/v1/common.proto).
 //
-// Messages are written from their end to their beginning: a length is known when it is due, and nothing is copied.
+// Bytes are strings of characters up to U+00FF, which a socket takes as `latin1`: a length is there when it is due, few
+// functions have to be compiled in the first invocation, and V8 joins strings by reference.
 // Every value has an encoding: what OTLP has no type for becomes its text, so one odd attribute costs no span.
 
 const { entries } = require('./spans.js');
@@ -12,302 +13,162 @@ const INT64_MIN = -(2n ** 63n);
 const INT64_MAX = 2n ** 63n - 1n;
 const HAS_IS_REMOTE = 0x100; // SpanFlags
 const IS_REMOTE = 0x200;
-const FIRST_BYTES = 4096;
+const { fromCharCode } = String;
 
-/** A buffer that grows towards its beginning. */
-class Writer {
-  constructor() {
-    this._buffer = Buffer.allocUnsafeSlow(FIRST_BYTES);
-    this.at = FIRST_BYTES; // of the first byte written
-  }
+/** Base 128, least significant group first; a whole number from 0 to 2^53. */
+function varint(value) {
+  let groups = '';
+  let rest = value;
+  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) groups += fromCharCode((rest % 0x80) | 0x80);
+  return groups + fromCharCode(rest);
+}
 
-  get length() {
-    return this._buffer.length - this.at;
-  }
+/** A BigInt of 64 bits; negative numbers as two's complement. */
+function bigVarint(value) {
+  let groups = '';
+  let rest = BigInt.asUintN(64, value);
+  for (; rest >= 0x80n; rest >>= 7n) groups += fromCharCode(Number(rest & 0x7fn) | 0x80);
+  return groups + fromCharCode(Number(rest));
+}
 
-  /** A copy of what was written; the writer is empty again. */
-  take() {
-    const written = Buffer.from(this._buffer.subarray(this.at));
-    this.at = this._buffer.length;
-    return written;
-  }
+function fixed32(value) {
+  return fromCharCode(value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24);
+}
 
-  clear() {
-    this.at = this._buffer.length;
-  }
+function fixed64(value) {
+  return fixed32(Number(BigInt.asUintN(32, value))) + fixed32(Number(BigInt.asUintN(32, value >> 32n)));
+}
 
-  _reserve(count) {
-    if (this.at < count) {
-      const used = this.length;
-      const grown = Buffer.allocUnsafeSlow(Math.max(this._buffer.length * 2, used + count));
-      this._buffer.copy(grown, grown.length - used, this.at);
-      this._buffer = grown;
-      this.at = grown.length - used;
-    }
-    this.at -= count;
-    return this.at;
-  }
+function double(value) {
+  const bytes = Buffer.allocUnsafe(8);
+  bytes.writeDoubleLE(value);
+  return bytes.toString('latin1');
+}
 
-  byte(value) {
-    const at = this._reserve(1);
-    this._buffer[at] = value;
-  }
+/** A field with a length. */
+function field(tag, content) {
+  return tag + varint(content.length) + content;
+}
 
-  /** Base 128, least significant group first; a whole number from 0 to 2^53. */
-  varint(value) {
-    if (value < 0x80) {
-      this.byte(value);
-      return;
-    }
-    let count = 1;
-    for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) count += 1;
-    let at = this._reserve(count);
-    let rest = value;
-    for (; count > 1; count -= 1) {
-      this._buffer[at++] = (rest % 0x80) | 0x80;
-      rest = Math.floor(rest / 0x80);
-    }
-    this._buffer[at] = rest;
-  }
+/** A field of UTF-8; a lone surrogate, which UTF-8 does not have, becomes U+FFFD. */
+function text(tag, value) {
+  return field(tag, Buffer.byteLength(value) === value.length ? value : Buffer.from(value).toString('latin1'));
+}
 
-  /** A BigInt of 64 bits; negative numbers as two's complement. */
-  bigVarint(value) {
-    const groups = [];
-    for (let rest = BigInt.asUintN(64, value); ; rest >>= 7n) {
-      groups.push(Number(rest & 0x7fn));
-      if (rest < 0x80n) break;
-    }
-    let at = this._reserve(groups.length);
-    groups.forEach((group, index) => {
-      this._buffer[at++] = index + 1 < groups.length ? group | 0x80 : group;
-    });
-  }
-
-  /** Characters of one byte each, as they are. */
-  latin1(value) {
-    const at = this._reserve(value.length);
-    this._buffer.write(value, at, 'latin1');
-  }
-
-  fixed64(value) {
-    const at = this._reserve(8);
-    this._buffer.writeBigUInt64LE(BigInt.asUintN(64, value), at);
-  }
-
-  fixed32(value) {
-    const at = this._reserve(4);
-    this._buffer.writeUInt32LE(value, at);
-  }
-
-  double(value) {
-    const at = this._reserve(8);
-    this._buffer.writeDoubleLE(value, at);
-  }
-
-  /** A field of UTF-8; a lone surrogate, which UTF-8 does not have, becomes U+FFFD. */
-  text(tag, value) {
-    const count = Buffer.byteLength(value);
-    const at = this._reserve(count);
-    this._buffer.write(value, at, count, 'utf8');
-    this.varint(count);
-    this.byte(tag);
-  }
-
-  bytes(tag, value) {
-    const at = this._reserve(value.length);
-    this._buffer.set(value, at);
-    this.varint(value.length);
-    this.byte(tag);
-  }
-
-  /** A field of an id in hexadecimal. */
-  hex(tag, value) {
-    const count = value.length / 2;
-    const at = this._reserve(count);
-    this._buffer.write(value, at, count, 'hex');
-    this.byte(count);
-    this.byte(tag);
-  }
-
-  /** Closes a field whose content was written since the writer's length was `before`. */
-  close(tag, before) {
-    this.varint(this.length - before);
-    this.byte(tag);
-  }
+/** A field of an id in hexadecimal. */
+function hex(tag, value) {
+  return field(tag, Buffer.from(value, 'hex').toString('latin1'));
 }
 
 /** The content of an AnyValue; strings are cut to `limit` characters unless that is 0. */
-function anyValue(writer, value, limit = 0, depth = DEPTH_MAX) {
+function anyValue(value, limit = 0, depth = DEPTH_MAX) {
   switch (typeof value) {
     case 'string':
-      writer.text(0x0a, cut(value, limit));
-      return;
+      return text('\x0a', cut(value, limit));
     case 'boolean':
-      writer.byte(value ? 1 : 0);
-      writer.byte(0x10);
-      return;
+      return value ? '\x10\x01' : '\x10\x00';
     case 'number':
-      number(writer, value);
-      return;
+      if (!Number.isSafeInteger(value)) return `\x21${double(value)}`;
+      return `\x18${value >= 0 ? varint(value) : bigVarint(BigInt(value))}`;
     case 'bigint':
       if (value < INT64_MIN || value > INT64_MAX) break;
-      writer.bigVarint(value);
-      writer.byte(0x18);
-      return;
+      return `\x18${bigVarint(value)}`;
     case 'undefined':
-      return;
-    case 'object':
-      if (composite(writer, value, limit, depth)) return;
+      return '';
+    case 'object': {
+      const content = composite(value, limit, depth);
+      if (content !== undefined) return content;
       break;
+    }
     default:
   }
-  writer.text(0x0a, cut(asText(value), limit));
+  return text('\x0a', cut(asText(value), limit));
 }
 
-function number(writer, value) {
-  if (!Number.isSafeInteger(value)) {
-    writer.double(value);
-    writer.byte(0x21);
-    return;
-  }
-  if (value >= 0) writer.varint(value);
-  else writer.bigVarint(BigInt(value));
-  writer.byte(0x18);
-}
-
-/** Lists, mappings and bytes; whether the value was one. */
-function composite(writer, value, limit, depth) {
-  if (value === null) return true;
+/** Lists, mappings and bytes; undefined where the value is none of them. */
+function composite(value, limit, depth) {
+  if (value === null) return '';
   if (value instanceof Uint8Array) {
-    writer.bytes(0x3a, value);
-    return true;
+    return field('\x3a', Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('latin1'));
   }
-  if (depth === 0) return false;
+  if (depth === 0) return undefined;
   if (Array.isArray(value)) {
-    const before = writer.length;
-    for (let index = value.length - 1; index >= 0; index -= 1) {
-      const item = writer.length;
-      anyValue(writer, value[index], limit, depth - 1);
-      writer.close(0x0a, item);
-    }
-    writer.close(0x2a, before);
-    return true;
+    let items = '';
+    for (const item of value) items += field('\x0a', anyValue(item, limit, depth - 1));
+    return field('\x2a', items);
   }
   const prototype = Object.getPrototypeOf(value);
-  if (prototype !== Object.prototype && prototype !== null && !(value instanceof Map)) return false;
-  const before = writer.length;
-  attributes(writer, 0x0a, value, limit, depth - 1);
-  writer.close(0x32, before);
-  return true;
+  if (prototype !== Object.prototype && prototype !== null && !(value instanceof Map)) return undefined;
+  return field('\x32', attributes('\x0a', value, limit, depth - 1));
 }
 
 /** Repeated KeyValue fields, from a Map, an object or pairs. */
-function attributes(writer, tag, given, limit = 0, depth = DEPTH_MAX) {
-  const pairs = Array.isArray(given) ? given : [...entries(given)];
-  for (let index = pairs.length - 1; index >= 0; index -= 1) {
-    const [key, value] = pairs[index];
-    const before = writer.length;
-    anyValue(writer, value, limit, depth);
-    writer.close(0x12, before);
-    writer.text(0x0a, typeof key === 'string' ? key : asText(key));
-    writer.close(tag, before);
+function attributes(tag, given, limit = 0, depth = DEPTH_MAX) {
+  let fields = '';
+  for (const [key, value] of Array.isArray(given) ? given : entries(given)) {
+    const name = text('\x0a', typeof key === 'string' ? key : asText(key));
+    fields += field(tag, name + field('\x12', anyValue(value, limit, depth)));
   }
+  return fields;
 }
 
 /** The content of a Span message. */
-function span(writer, item) {
+function span(item) {
   const { context, parent } = item;
   const limit = item.limits.valueLength;
-  flags(writer, context.flags, parent !== null && parent.remote);
-  writer.byte(0x01);
-  writer.byte(0x85);
-  if (item.status) {
-    const before = writer.length;
-    writer.byte(item.status);
-    writer.byte(0x18);
-    if (item.statusMessage) writer.text(0x12, item.statusMessage);
-    writer.close(0x7a, before);
+  let content = hex('\x0a', context.traceId) + hex('\x12', context.spanId);
+  if (context.state) content += text('\x1a', context.state);
+  if (parent !== null) content += hex('\x22', parent.spanId);
+  content += `${text('\x2a', item.name)}\x30${varint(item.kind)}\x39${fixed64(item.startNs)}\x41${fixed64(item.endNs)}`;
+  content += attributes('\x4a', item.attributes, limit) + count('\x50', item.droppedAttributes);
+  for (const { timeNs, name, attributes: given, dropped } of item.events) {
+    const about = text('\x12', name) + attributes('\x1a', given, limit) + count('\x20', dropped);
+    content += field('\x5a', `\x09${fixed64(timeNs)}${about}`);
   }
-  count(writer, 0x70, item.droppedLinks);
-  for (let index = item.links.length - 1; index >= 0; index -= 1) link(writer, item.links[index], limit);
-  count(writer, 0x60, item.droppedEvents);
-  for (let index = item.events.length - 1; index >= 0; index -= 1) event(writer, item.events[index], limit);
-  count(writer, 0x50, item.droppedAttributes);
-  attributes(writer, 0x4a, item.attributes, limit);
-  writer.fixed64(item.endNs);
-  writer.byte(0x41);
-  writer.fixed64(item.startNs);
-  writer.byte(0x39);
-  writer.varint(item.kind);
-  writer.byte(0x30);
-  writer.text(0x2a, item.name);
-  if (parent !== null) writer.hex(0x22, parent.spanId);
-  if (context.state) writer.text(0x1a, context.state);
-  writer.hex(0x12, context.spanId);
-  writer.hex(0x0a, context.traceId);
+  content += count('\x60', item.droppedEvents);
+  for (const given of item.links) content += field('\x6a', link(given, limit));
+  content += count('\x70', item.droppedLinks);
+  if (item.status) {
+    const message = item.statusMessage ? text('\x12', item.statusMessage) : '';
+    content += field('\x7a', `${message}\x18${varint(item.status)}`);
+  }
+  return `${content}\x85\x01${flags(context.flags, parent !== null && parent.remote)}`;
 }
 
-function event(writer, item, limit) {
-  const before = writer.length;
-  count(writer, 0x20, item.dropped);
-  attributes(writer, 0x1a, item.attributes, limit);
-  writer.text(0x12, item.name);
-  writer.fixed64(item.timeNs);
-  writer.byte(0x09);
-  writer.close(0x5a, before);
+function link({ context, attributes: given, dropped }, limit) {
+  const state = context.state ? text('\x1a', context.state) : '';
+  const about = state + attributes('\x22', given, limit) + count('\x28', dropped);
+  return `${hex('\x0a', context.traceId)}${hex('\x12', context.spanId)}${about}\x35${flags(context.flags, context.remote)}`;
 }
 
-function link(writer, item, limit) {
-  const before = writer.length;
-  flags(writer, item.context.flags, item.context.remote);
-  writer.byte(0x35);
-  count(writer, 0x28, item.dropped);
-  attributes(writer, 0x22, item.attributes, limit);
-  if (item.context.state) writer.text(0x1a, item.context.state);
-  writer.hex(0x12, item.context.spanId);
-  writer.hex(0x0a, item.context.traceId);
-  writer.close(0x6a, before);
+function flags(value, remote) {
+  return fixed32((value & 0xff) | HAS_IS_REMOTE | (remote ? IS_REMOTE : 0));
 }
 
-function flags(writer, value, remote) {
-  writer.fixed32((value & 0xff) | HAS_IS_REMOTE | (remote ? IS_REMOTE : 0));
+function count(tag, value) {
+  return value === 0 ? '' : tag + varint(value);
 }
 
-function count(writer, tag, value) {
-  if (value === 0) return;
-  writer.varint(value);
-  writer.byte(tag);
+/** The Resource of a request, as a field, from pairs. */
+function resource(pairs) {
+  return field('\x0a', attributes('\x0a', pairs));
 }
 
 /**
- * An ExportTraceServiceRequest of one resource.
- * @param {Writer} writer
- * @param {Iterable<[string, unknown]>} resource attributes
+ * An ExportTraceServiceRequest of one resource, which is encoded.
  * @param {string} version of scopes that have none of their own
- * @param {Array<{scope: string, version: string | undefined, content: Buffer}>} spans encoded
+ * @param {Array<{scope: string, version: string | undefined, content: string}>} spans encoded
  */
-function request(writer, resource, version, spans) {
+function request(encodedResource, version, spans) {
   const scopes = new Map();
   for (const item of spans) {
     const own = item.version === undefined ? version : item.version;
-    const key = `${item.scope}\0${own}`;
-    const group = scopes.get(key);
-    if (group) group.contents.push(item.content);
-    else scopes.set(key, { scope: item.scope, own, contents: [item.content] });
+    const scope = text('\x0a', item.scope) + (own ? text('\x12', own) : '');
+    scopes.set(scope, (scopes.get(scope) || '') + field('\x12', item.content));
   }
-  for (const { scope, own, contents } of [...scopes.values()].reverse()) {
-    const before = writer.length;
-    for (let index = contents.length - 1; index >= 0; index -= 1) writer.bytes(0x12, contents[index]);
-    const name = writer.length;
-    if (own) writer.text(0x12, own);
-    writer.text(0x0a, scope);
-    writer.close(0x0a, name);
-    writer.close(0x12, before);
-  }
-  const before = writer.length;
-  attributes(writer, 0x0a, resource);
-  writer.close(0x0a, before);
-  writer.close(0x0a, 0);
+  let content = encodedResource;
+  for (const [scope, fields] of scopes) content += field('\x12', field('\x0a', scope) + fields);
+  return field('\x0a', content);
 }
 
 function cut(value, limit) {
@@ -322,4 +183,4 @@ function asText(value) {
   }
 }
 
-module.exports = { DEPTH_MAX, Writer, anyValue, request, span };
+module.exports = { request, resource, span };

@@ -1,49 +1,38 @@
 'use strict';
 
-// Puts together what sends spans. Nothing of it is loaded before the first invocation, and then while the function
-// waits for something, where it does.
+// Puts together what sends spans. Nothing of it is loaded before the runtime asks for its first event.
 
 const { address } = require('./address.js');
 const { Exporter } = require('./exporter.js');
-const { Writer, request, span: encodeSpan } = require('./protobuf.js');
+const protobuf = require('./protobuf.js');
 const resource = require('./resource.js');
 const { VERSION } = require('./version.js');
 
-/** Encodes spans, and requests of several of them. */
+const NS_PER_MS = 1_000_000n;
+
+/** Encodes spans, and requests of several of them, as strings of bytes. */
 class Codec {
   constructor(env) {
     this._env = env;
-    this._writer = new Writer();
-    this._resource = null;
+    this._resource = '';
   }
 
   span(span) {
-    return this._written((writer) => encodeSpan(writer, span));
+    return protobuf.span(span);
   }
 
-  /** A request of encoded spans: `head`, which it completes by the body's length, and the body. */
+  /** A request of encoded spans: `head`, which the body's length completes, and the body. */
   request(spans, head) {
-    if (this._resource === null) this._resource = resource.attributes(this._env);
-    return this._written((writer) => {
-      request(writer, this._resource, VERSION, spans);
-      writer.latin1(`${head}${writer.length}\r\n\r\n`);
-    });
-  }
-
-  _written(write) {
-    try {
-      write(this._writer);
-      return this._writer.take();
-    } catch (problem) {
-      this._writer.clear();
-      throw problem;
-    }
+    if (this._resource === '') this._resource = protobuf.resource(resource.attributes(this._env));
+    const body = protobuf.request(this._resource, VERSION, spans);
+    return `${head}${body.length}\r\n\r\n${body}`;
   }
 }
 
 /** The exporter to the receiver that the environment names. */
 function open(env, report) {
-  const clockMs = () => Math.floor(performance.now());
+  // Not `performance`, which Node.js loads where it is first used: nine modules.
+  const clockMs = () => Number(process.hrtime.bigint() / NS_PER_MS);
   return new Exporter({ ...address(env), codec: new Codec(env), clockMs, report });
 }
 

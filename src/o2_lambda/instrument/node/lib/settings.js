@@ -1,16 +1,23 @@
 'use strict';
 
-// Reads OpenTelemetry's environment variables. A bad value costs one line on stderr, and the default holds.
+// The settings. Most functions set none of them: then nothing is loaded that reads them.
 
-const sampling = require('./sampling.js');
-const { DEFAULT_COUNT } = require('./spans.js');
+const { DEFAULT_LIMITS } = require('./spans.js');
 
-// What other services may send; only the first two go out, as OpenTelemetry's default has it.
-const PROPAGATORS_READ = ['tracecontext', 'baggage', 'b3', 'xray'];
-const PROPAGATORS_WRITTEN = ['tracecontext', 'baggage'];
-const PROPAGATORS = new Set(['tracecontext', 'baggage', 'b3', 'b3multi', 'xray']);
-const XRAY_LAMBDA = 'xray-lambda'; // its own source, `_X_AMZN_TRACE_ID`, is a link here and never a parent
-const ALL = '*'; // of the instrumentations
+const VARIABLES = [
+  'OTEL_ATTRIBUTE_COUNT_LIMIT', 'OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT', 'OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT',
+  'OTEL_LINK_ATTRIBUTE_COUNT_LIMIT', 'OTEL_NODE_DISABLED_INSTRUMENTATIONS', 'OTEL_PROPAGATORS',
+  'OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT', 'OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT', 'OTEL_SPAN_EVENT_COUNT_LIMIT',
+  'OTEL_SPAN_LINK_COUNT_LIMIT', 'OTEL_TRACES_SAMPLER', 'OTEL_TRACES_SAMPLER_ARG',
+];
+const DEFAULTS = Object.freeze({
+  traces: () => true,
+  // What other services may send; only the first two go out, as OpenTelemetry's default has it.
+  extracts: ['tracecontext', 'baggage', 'b3', 'xray'],
+  injects: ['tracecontext', 'baggage'],
+  limits: DEFAULT_LIMITS,
+  sampler: (_traceId, parent) => parent === null || parent.sampled, // parentbased_always_on
+});
 
 /**
  * What the environment asks for; `concurrent` tells whether several invocations run at a time.
@@ -18,72 +25,9 @@ const ALL = '*'; // of the instrumentations
  *   limits: object, sampler: Function}} `traces` tells whether the instrumentation that has these names is wanted
  */
 function read(env, report) {
-  const [extracts, injects] = propagators(env, report);
-  const disabled = new Set(names(env.OTEL_NODE_DISABLED_INSTRUMENTATIONS));
-  return {
-    concurrent: env.AWS_LAMBDA_MAX_CONCURRENCY !== undefined,
-    traces: (known) => !disabled.has(ALL) && !known.some((name) => disabled.has(name)),
-    extracts,
-    injects,
-    limits: limits(env, report),
-    sampler: readSampler(env, report),
-  };
+  const isDefault = VARIABLES.every((name) => !env[name]);
+  const chosen = isDefault ? DEFAULTS : require('./environment.js').read(env, DEFAULTS, report);
+  return { concurrent: env.AWS_LAMBDA_MAX_CONCURRENCY !== undefined, ...chosen };
 }
 
-function names(value) {
-  if (!value) return [];
-  return value
-    .split(',')
-    .map((name) => name.trim().toLowerCase())
-    .filter(Boolean);
-}
-
-function readSampler(env, report) {
-  const name = (env.OTEL_TRACES_SAMPLER || '').trim().toLowerCase() || sampling.DEFAULT;
-  try {
-    return sampling.sampler(name, (env.OTEL_TRACES_SAMPLER_ARG || '').trim());
-  } catch (error) {
-    report(`${error.message}; every trace is recorded`);
-    return sampling.sampler(sampling.DEFAULT, '');
-  }
-}
-
-function propagators(env, report) {
-  const aliased = names(env.OTEL_PROPAGATORS).map((name) => (name === XRAY_LAMBDA ? 'xray' : name));
-  const named = [...new Set(aliased)];
-  if (named.length === 0) return [PROPAGATORS_READ, PROPAGATORS_WRITTEN];
-  const unknown = named.filter((name) => !PROPAGATORS.has(name) && name !== 'none');
-  if (unknown.length > 0) {
-    report(`OTEL_PROPAGATORS names ${unknown.join(', ')}, which is not one of ${[...PROPAGATORS].sort().join(', ')}`);
-  }
-  const known = named.filter((name) => PROPAGATORS.has(name));
-  return [known, known];
-}
-
-function limits(env, report) {
-  const number = (fallback, ...variables) => {
-    for (const name of variables) {
-      const value = whole(env[name]);
-      if (value !== undefined) return value;
-      if (env[name]) report(`${name} is ${env[name]}, not a number of 0 or more; the default holds`);
-    }
-    return fallback;
-  };
-  const count = number(DEFAULT_COUNT, 'OTEL_ATTRIBUTE_COUNT_LIMIT');
-  return {
-    attributes: number(count, 'OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT'),
-    events: number(DEFAULT_COUNT, 'OTEL_SPAN_EVENT_COUNT_LIMIT'),
-    links: number(DEFAULT_COUNT, 'OTEL_SPAN_LINK_COUNT_LIMIT'),
-    eventAttributes: number(count, 'OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT'),
-    linkAttributes: number(count, 'OTEL_LINK_ATTRIBUTE_COUNT_LIMIT'),
-    valueLength: number(0, 'OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT', 'OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT'),
-  };
-}
-
-function whole(value) {
-  if (!value) return undefined;
-  const text = value.trim();
-  return /^\d+$/.test(text) ? Number(text) : undefined;
-}
-
-module.exports = { read };
+module.exports = { VARIABLES, read };

@@ -40,18 +40,22 @@ class Tracer {
     return this._exporter;
   }
 
-  /**
-   * Tells the extension which trace belongs to a request: at once, or, where there is no connection yet, as soon as the
-   * function waits for something. Loading what sends and the first use of a socket cost milliseconds.
-   */
-  announce(requestId, context) {
-    if (this._exporter !== null && this._exporter.connected) this._exporter.announce(requestId, context);
-    else setImmediate(() => this.exporter.announce(requestId, context));
+  /** Opens the connection over which spans will be sent. Never throws. */
+  connect() {
+    try {
+      if (!this.aside) this.exporter.connect();
+    } catch (problem) {
+      report(`traces cannot be sent: ${problem}`);
+    }
   }
 
-  /** At the exit of the process. */
+  /** At the exit of the process. Never throws. */
   close() {
-    if (this._exporter !== null) this._exporter.close();
+    try {
+      if (this._exporter !== null) this._exporter.close();
+    } catch (problem) {
+      report(`the last traces are lost: ${problem}`);
+    }
   }
 
   /** The span that the running code belongs to; null outside of an invocation. */
@@ -155,7 +159,7 @@ function randomHex(words) {
   for (let count = 0; count < words; count += 1) {
     digits += ((Math.random() * 0x100000000) >>> 0).toString(16).padStart(8, '0');
   }
-  return /[^0]/.test(digits) ? digits : randomHex(words);
+  return digits === ''.padStart(digits.length, '0') ? randomHex(words) : digits;
 }
 
 /** One line for the function's log, past the runtime's console. */
