@@ -48,18 +48,19 @@ def evict(path: Path) -> int:
     with path.open("rb") as file:
         os.fsync(file.fileno())  # a dirty page would stay
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        return _resident_bytes(file.fileno())
+    return resident_bytes(path)
 
 
-def _resident_bytes(file: int) -> int:
-    """How much of an open file lies in the page cache, as mincore(2) says."""
-    size = os.fstat(file).st_size
+def resident_bytes(path: Path) -> int:
+    """How much of a file lies in the page cache, as mincore(2) says."""
+    size = path.stat().st_size
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
     libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
     libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-    address = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, file, 0)
+    with path.open("rb") as file:
+        address = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
     pages = ctypes.create_string_buffer(-(-size // PAGE_BYTES))
     try:
         if libc.mincore(address, size, pages) != 0:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from machine import Quota, evict
+from machine import Quota, evict, resident_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -169,6 +169,7 @@ class ColdStart:
                 with stopped(pid):
                     self.figures["cpu_until_next_ms"] = cpu_ms(pid) - self._cpu_before_ms
                     self.figures["rss_at_next_mb"] = memory_mb(pid, "VmRSS")
+                    self.figures |= page_faults(pid)
 
 
 @contextlib.contextmanager
@@ -186,6 +187,12 @@ def cpu_ms(pid: int) -> float:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
 
 
+def page_faults(pid: int) -> dict[str, float]:
+    """How often a page was only to be mapped, and how often it had to be read from the disk, so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return {"faults_minor": float(fields[7]), "faults_major": float(fields[9])}  # proc_pid_stat(5): 10 and 12
+
+
 def memory_mb(pid: int, field_name: str) -> float:
     """VmRSS, RssAnon or VmHWM."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -201,7 +208,8 @@ def start(candidate: Candidate) -> dict[str, float]:
 def start_evicted(candidate: Candidate) -> dict[str, float]:
     """The same, the executable's pages dropped from the page cache (posix_fadvise DONTNEED, checked by mincore)."""
     stayed = evict(candidate.path)
-    return ColdStart(candidate).measure() | {"bytes_still_cached": stayed}
+    figures = ColdStart(candidate).measure()
+    return figures | {"read_mb": resident_bytes(candidate.path) / 1e6, "bytes_still_cached": stayed}
 
 
 def start_tls(candidate: Candidate) -> dict[str, float]:
