@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import ssl
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -106,9 +107,56 @@ def test_an_expired_certificate(arena: Arena, authority: trustme.CA) -> None:
     assert_held_and_told(rig, "expired")
 
 
-def test_sessions_are_resumed(arena: Arena, authority: trustme.CA) -> None:
+def issued(authority: trustme.CA, folder: Path, key: list[str], digest: str = "sha256") -> ssl.SSLContext:
+    """The context of a server that is lax itself, whose certificate has a key and a signature of that kind."""
+    write_authority(authority, folder)
+    authority.private_key_pem.write_to_path(str(folder / "ca.key"))
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
+    request = [
+        "openssl",
+        "req",
+        "-newkey",
+        *key,
+        "-nodes",
+        "-keyout",
+        "key.pem",
+        "-out",
+        "request",
+        "-subj",
+        "/CN=sink",
+    ]
+    sign = ["openssl", "x509", "-req", "-in", "request", "-CA", "ca.pem", "-CAkey", "ca.key", "-out", "cert.pem"]
+    for command in (request, [*sign, "-extfile", "names", "-days", "1", f"-{digest}"]):
+        subprocess.run(command, cwd=folder, capture_output=True, check=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
+
+
+@pytest.mark.parametrize(("key", "digest"), [("rsa:1024", "sha256"), ("rsa:2048", "sha1")])
+def test_a_weak_certificate(arena: Arena, authority: trustme.CA, key: str, digest: str) -> None:
+    """One whose key or signature can be forged with an effort that somebody may make is refused."""
+    sink = arena.sink(issued(authority, arena.folder, [key], digest))
+    rig = arena.rig(sink=sink, **END, **QUICK, O2_CA_CERT=str(arena.folder / "ca.pem"))
+    assert_held_and_told(rig, "too weak")
+
+
+@pytest.mark.parametrize("key", ["rsa:2048", "ec -pkeyopt ec_paramgen_curve:P-384", "ed25519"])
+def test_kinds_of_keys(arena: Arena, authority: trustme.CA, key: str) -> None:
+    """Whatever a server is likely to have."""
+    sink = arena.sink(issued(authority, arena.folder, key.split()))
+    rig = arena.rig(sink=sink, **END, O2_CA_CERT=str(arena.folder / "ca.pem"))
+    rig.invocation("a")
+    assert rig.sink.lines() == ["a"]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_sessions_are_resumed(arena: Arena, authority: trustme.CA, version: ssl.TLSVersion) -> None:
     """A connection that the server gave up costs a short handshake: the second is a resumption."""
-    rig = secured(arena, authority)
+    context = server_context(authority)
+    context.maximum_version = version
+    rig = arena.rig(sink=arena.sink(context), **END, O2_CA_CERT=write_authority(authority, arena.folder))
     for number in range(3):
         rig.invocation(f"line {number}")
         rig.sink.await_lines(number + 1)

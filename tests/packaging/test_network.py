@@ -1,4 +1,4 @@
-"""Names and certificates in a bare root: resolv.conf is all there is, and OpenSSL finds roots by hash."""
+"""Names and certificates in a bare root: resolv.conf is all there is, and roots are found by hash."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from o2_lambda.layer.linking import DEFAULT_FLAVOUR, Builder
 from o2_lambda.layer.names import EXECUTABLE, FULL, JAVA, zip_name
 from o2_lambda.layer.packing import Entry, write_zip
 from o2_lambda.layer.store import Store
-from o2_lambda.layer.toolchain import TARGETS
+from o2_lambda.layer.toolchain import JOBS, TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,11 +51,13 @@ def build(
     Raises LayerError where an input or a tool is missing or fails.
     """
     store = Store(cache, made)
-    builder = Builder(store)
+    lanes = list(dict.fromkeys(arches))  # side by side: some steps keep no more than one core busy
     wanted = list(variants)
+    builder = Builder(store, jobs=max(1, JOBS // len(lanes)))
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        cores = pool.map(lambda arch: _core_entries(builder, arch, flavour or DEFAULT_FLAVOUR[arch]), lanes)
     paths = []
-    for arch in arches:
-        core = _core_entries(builder, arch, flavour or DEFAULT_FLAVOUR[arch])
+    for arch, core in zip(lanes, cores, strict=True):
         for variant in wanted:
             path = target / zip_name(arch, variant)
             write_zip(path, _variant_entries(variant, core, builder.inputs, store))

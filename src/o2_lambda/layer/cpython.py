@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from o2_lambda.layer import profile
 from o2_lambda.layer.inputs import CPYTHON, Inputs
-from o2_lambda.layer.process import run
+from o2_lambda.layer.process import LayerError, run
 from o2_lambda.layer.toolchain import COMPILE_FLAGS, SOURCE_DATE_EPOCH, Toolchain, host
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from o2_lambda.layer.store import Store
+    from o2_lambda.layer.toolchain import Target
 
 OPTIONS = (
     "--disable-shared",
@@ -27,8 +27,7 @@ OPTIONS = (
     "--without-mimalloc",
     "--without-readline",
 )
-# What configure would find out by running programs. For a foreign target it assumes the worst instead, silently: slow
-# dispatch of bytecodes, a weak hash, a broken clock.
+# What configure finds out by looking at this machine, which is not the one that the result runs on.
 ANSWERS = {
     "ac_cv_aligned_required": "no",
     "ac_cv_broken_sem_getvalue": "no",
@@ -40,6 +39,8 @@ ANSWERS = {
     "ac_cv_pthread_system_supported": "yes",
     "ac_cv_working_tzset": "yes",
 }
+# All that configure finds on x86_64 and not on arm64, both with musl.
+X86_64_ONLY = ("HAVE_GCC_ASM_FOR_X64", "HAVE_GCC_ASM_FOR_X87")
 # Objects come out of blocks of 256 KiB, not of 1 MiB with a search tree over them: less memory in use, more returned.
 OPTIMIZE = "-DNDEBUG -O3 -fwrapv -DWITH_PYMALLOC_RADIX_TREE=0"
 LIBRARY = "libpython.a"
@@ -57,27 +58,22 @@ def cpython(store: Store, inputs: Inputs, toolchain: Toolchain, *, instrumented:
     """
     source = inputs.source(CPYTHON)
     target, native = toolchain.target, toolchain.target == host() and not instrumented
-    ingredients = profile.INSTRUMENT if instrumented else profile.INGREDIENTS
-    recipe = [
-        *(Path(__file__), CPYTHON, COMPILE_FLAGS, SOURCE_DATE_EPOCH, toolchain.identity, target, native),
-        *ingredients,
-    ]
-    profiling = profile.INSTRUMENT if instrumented else profile.flags(store)
+    configured = _configured(store, inputs, instrumented=instrumented)
+    recipe = [*(Path(__file__), SOURCE_DATE_EPOCH, toolchain.identity, target, native), configured.name]
 
     def make(output: Path, scratch: Path) -> None:
         log = scratch / "log"
-        env = {**toolchain.env, **ANSWERS, "READELF": "true"}
-        run(_configure(source, scratch, toolchain, profiling), cwd=scratch, env=env, log=log)
-        _no_extension_modules(scratch)
-        toolchain.make(scratch, "Makefile", log=log)  # makes itself anew from the lists of modules
+        shutil.copytree(configured, scratch, dirs_exist_ok=True)
+        config = scratch / "pyconfig.h"
+        config.write_text(_for_target(config.read_text(), target))
         with (scratch / "Makefile").open("a") as makefile:
             makefile.write(_GOALS.format(library=output / LIBRARY))
         goals = ["o2-library", INTERPRETER] if native else ["o2-library"]
         toolchain.make(scratch, *goals, log=log)
-        shutil.copy(scratch / "pyconfig.h", output)
+        shutil.copy(config, output)
         if native:
             shutil.copy(scratch / INTERPRETER, output)
-            library = output / "lib" / f"python{_minor(CPYTHON.version)}"  # where it looks for it
+            library = output / "lib" / f"python{CPYTHON.version.rpartition('.')[0]}"  # where it looks for it
             library.parent.mkdir()
             library.symlink_to(Path("..", "..", source.name, "Lib"))
 
@@ -85,31 +81,44 @@ def cpython(store: Store, inputs: Inputs, toolchain: Toolchain, *, instrumented:
     return store.result(name, recipe, make)
 
 
-def _configure(source: Path, scratch: Path, toolchain: Toolchain, profiling: Sequence[str]) -> list[str | Path]:
-    build = f"{host().machine}-pc-linux-gnu"
-    command: list[str | Path] = [source / "configure", f"--build={build}", *OPTIONS]
-    if toolchain.target == host():
-        command.append(f"--host={build}")
-    else:
-        # Only asked for its version: what it would be run for is left out of the goals.
-        interpreter = scratch / "build-python"
-        interpreter.write_text(f"#!/bin/sh\necho {_minor(CPYTHON.version)}\n")
-        interpreter.chmod(0o755)
-        command += [f"--host={toolchain.target.triple}", f"--with-build-python={interpreter}"]
-    return [
-        *command,
+def _configured(store: Store, inputs: Inputs, *, instrumented: bool) -> Path:
+    """The folder with the Makefile and pyconfig.h, found out once for all: configure takes a minute of one core.
+
+    The compiler's command is the same for each, and so are the answers; _for_target() knows the exceptions.
+    """
+    source = inputs.source(CPYTHON)
+    toolchain = Toolchain(store, inputs, host())
+    ingredients = profile.INSTRUMENT if instrumented else profile.INGREDIENTS
+    profiling = profile.INSTRUMENT if instrumented else profile.flags(store)
+    triple = f"{host().machine}-pc-linux-gnu"
+    settings = [
+        *(f"--build={triple}", f"--host={triple}"),
         f"CFLAGS={' '.join([*COMPILE_FLAGS, *profiling])} {toolchain.path_flag} -w",
         f"OPT={OPTIMIZE}",
-        "LDFLAGS=-static",
+        f"LDFLAGS=-static {' '.join(COMPILE_FLAGS)}",
         "MODULE_BUILDTYPE=static",
     ]
+    recipe = [Path(__file__), CPYTHON, COMPILE_FLAGS, SOURCE_DATE_EPOCH, toolchain.identity, host(), *ingredients]
+
+    def make(output: Path, scratch: Path) -> None:
+        env = {**toolchain.env, **ANSWERS, "READELF": "true"}
+        run([source / "configure", *OPTIONS, *settings], cwd=output, env=env, log=scratch / "log")
+        _no_extension_modules(output)
+        toolchain.make(output, "Makefile", log=scratch / "log")  # makes itself anew from the lists of modules
+
+    return store.result("cpython-configured-instrumented" if instrumented else "cpython-configured", recipe, make)
+
+
+def _for_target(config: str, target: Target) -> str:
+    for name in X86_64_ONLY:
+        line = f"#define {name} 1" if target.machine == "x86_64" else f"/* #undef {name} */"
+        config, found = re.subn(rf"^(#define {name} 1|/\* #undef {name} \*/)$", line, config, flags=re.MULTILINE)
+        if found != 1:
+            raise LayerError(f"pyconfig.h does not tell {name}")
+    return config
 
 
 def _no_extension_modules(scratch: Path) -> None:
     """Leaves only the modules of the core itself; the few others are compiled with the executable."""
     for name in ("Setup.local", "Setup.stdlib"):
         (scratch / "Modules" / name).write_text("*static*\n")
-
-
-def _minor(version: str) -> str:
-    return version.rpartition(".")[0]

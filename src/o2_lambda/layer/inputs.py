@@ -1,12 +1,15 @@
 """What the layer is built from: upstream sources and the compiler, pinned by name, version and sha256.
 
-Sources come from Debian through apt, the compiler from the Python package index through pip: whichever mirrors this
-machine's own configuration names. apt gets a private configuration, so that nothing of the system's changes.
+Sources come from Debian through apt and out of a crate through cargo, the compiler from the Python package index
+through pip: whichever mirrors this machine's own configuration names. apt gets a private configuration, so that nothing
+of the system's changes.
 """
 
 from __future__ import annotations
 
+import json
 import platform
+import shutil
 import sys
 import tarfile
 import zipfile
@@ -27,7 +30,15 @@ class Source(NamedTuple):
     version: str
     file: str
     sha256: str
-    unneeded: tuple[str, ...] = ()  # folders below the top one that are not unpacked (their build.info is)
+    unneeded: tuple[str, ...] = ()  # folders below the top one that are not unpacked
+
+
+class Crate(NamedTuple):
+    """A package of Rust's registry, for the C that is in it: nothing of it is run."""
+
+    package: str
+    version: str
+    sha256: str
 
 
 class Wheel(NamedTuple):
@@ -45,13 +56,8 @@ CPYTHON = Source(
     "93e583f243454e6e9e4588ca2c2662206ad961659863277afcdb96801647d640",
     ("Doc", "Lib/test", "Lib/idlelib", "Lib/tkinter", "Mac", "PC", "PCbuild"),
 )
-OPENSSL = Source(
-    "openssl",
-    "3.5.7",
-    "openssl_3.5.7.orig.tar.gz",
-    "a8c0d28a529ca480f9f36cf5792e2cd21984552a3c8e4aa11a24aa31aeac98e8",
-    ("test", "doc", "demos", "fuzz"),
-)
+AWS_LC = Crate("aws-lc-sys", "0.47.0", "8bfbe32ac36b3c428696ce315464181bc4029d689fd58e3f2a4e58c252242f52")
+AWS_LC_VERSION = "5.12.0"
 ZLIB = Source(
     "zlib",
     "1.3.1",
@@ -85,6 +91,27 @@ class Inputs:
             _unpack(archive, output, source.unneeded)
 
         return self.store.result(f"source-{source.package}", source, make)
+
+    def crate(self, crate: Crate) -> Path:
+        """The folder of a crate's unpacked tree."""
+
+        def make(output: Path, scratch: Path) -> None:
+            require("cargo")
+            (scratch / "Cargo.toml").write_text(
+                f'[package]\nname = "input"\nversion = "0.0.0"\nedition = "2021"\n[lib]\npath = "Cargo.toml"\n'
+                f'[dependencies]\n{crate.package} = {{ version = "={crate.version}", default-features = false }}\n'
+            )
+            try:
+                run(["cargo", "vendor", "--quiet", "--versioned-dirs", "all"], cwd=scratch, log=scratch / "cargo.log")
+            except LayerError as error:
+                raise UnavailableError(f"{crate.package} {crate.version} cannot be fetched: {error}") from None
+            unpacked = scratch / "all" / f"{crate.package}-{crate.version}"
+            found = json.loads((unpacked / ".cargo-checksum.json").read_text())["package"]  # which cargo has checked
+            if found != crate.sha256:
+                raise LayerError(f"{unpacked.name} has sha256 {found}, pinned is {crate.sha256}: do not use it")
+            shutil.copytree(unpacked, output, dirs_exist_ok=True)
+
+        return self.store.result(f"crate-{crate.package}", crate, make)
 
     def zig(self) -> Path:
         """The compiler's executable."""
@@ -193,8 +220,7 @@ def _unpack(archive: Path, output: Path, unneeded: tuple[str, ...]) -> None:
     with tarfile.open(archive) as tar:
         for member in tar:
             _top, _slash, name = member.name.removeprefix("./").partition("/")
-            skipped = name.startswith(tuple(f"{folder}/" for folder in unneeded))
-            if not name or (skipped and "build.info" not in name):
+            if not name or name.startswith(tuple(f"{folder}/" for folder in unneeded)):
                 continue
             if member.isfile() or member.isdir():
                 tar.extract(member.replace(name=name, deep=False), output, filter="data")

@@ -10,7 +10,7 @@ from o2_lambda.layer import cpython, freezing, libraries, profile
 from o2_lambda.layer.inputs import CPYTHON, Inputs
 from o2_lambda.layer.names import EXECUTABLE
 from o2_lambda.layer.process import run
-from o2_lambda.layer.toolchain import JOBS, Target, Toolchain, host, runner
+from o2_lambda.layer.toolchain import COMPILE_FLAGS, JOBS, Target, Toolchain, host, runner
 
 if TYPE_CHECKING:
     from o2_lambda.layer.store import Store
@@ -33,7 +33,7 @@ SNAPSHOT_LAYOUT = NATIVE / "snapshot.ld"
 SNAPSHOT_FLAGS = ("-Wl,--image-base=0x60000000",)
 # What a snapshot holds: these and whatever they import, which is all that an invocation needs. What a person's command,
 # passive mode and the like need is imported when it is needed. To import `_ssl` is to make its types and tables;
-# OpenSSL, which reads the CPU and random numbers, is not called before the first context: the checker sees to that.
+# AWS-LC, which reads random numbers, is not called before the first context: the checker sees to that.
 SNAPSHOT_MODULES = tuple(f"o2_lambda.extension.{name}" for name in ("main", "boot", "io.loop", "io.tls"))
 GENERATOR = "generator"
 # CPython's extension modules that are linked in, from its Modules folder.
@@ -49,10 +49,10 @@ MODULE_UNITS = (
     "zlibmodule.c",
 )
 FOREIGN_KEYS = NATIVE / "foreign_keys.h"
-ERROR_TEXTS = NATIVE / "error_texts.h"
+AWS_LC = NATIVE / "aws_lc.h"
 MODULE_FLAGS: dict[str, list[str | Path]] = {
     "_json.c": ["-include", FOREIGN_KEYS],
-    "_ssl.c": ["-include", ERROR_TEXTS],
+    "_ssl.c": ["-include", AWS_LC],
 }
 # musl gives a thread 128 KiB of stack unless the executable says otherwise: too little for CPython's recursion limit.
 STACK_BYTES = 1024 * 1024
@@ -69,31 +69,37 @@ LINK_FLAGS = (
 class Builder:
     """Builds executables; every step's result is kept in the store."""
 
-    def __init__(self, store: Store, *, instrumented: bool = False) -> None:
-        """`instrumented`: executables that count what runs in CPython, and write it down at their end."""
+    def __init__(self, store: Store, *, jobs: int = JOBS, instrumented: bool = False) -> None:
+        """`jobs`: how many compilers each call may run at a time.
+
+        `instrumented`: executables that count what runs in CPython, and write it down at their end.
+        """
         self._store = store
+        self._jobs = jobs
         self._instrumented = instrumented
         self.inputs = Inputs(store)
 
     def executable(self, target: Target, flavour: str) -> Path:
         """The path of the executable for a target."""
-        toolchain = Toolchain(self._store, self.inputs, target)
-        with ThreadPoolExecutor() as pool:
-            core = pool.submit(self._cpython, toolchain)
-            openssl = pool.submit(libraries.openssl, self._store, self.inputs, toolchain)
-            zlib = pool.submit(libraries.zlib, self._store, self.inputs, toolchain)
-            parts = [core.result(), openssl.result(), zlib.result()]
+        toolchain = Toolchain(self._store, self.inputs, target, self._jobs)
+        if target != host():  # while another thread configures CPython for the host, and so for all
+            libraries.aws_lc(self._store, self.inputs, toolchain)
+        parts = [
+            self._cpython(toolchain),
+            libraries.aws_lc(self._store, self.inputs, toolchain),
+            libraries.zlib(self._store, self.inputs, toolchain),
+        ]
         modules = self._modules(toolchain, *parts)
         frozen = self._frozen()
         units = [NATIVE / unit for unit in (*FLAVOUR_UNITS[flavour], *(["profile.c"] if self._instrumented else []))]
         files = [Path(__file__), *units, *(NATIVE / header for header in HEADERS), SNAPSHOT_LAYOUT, HOT_FUNCTIONS]
-        recipe = [*files, LINK_FLAGS, modules.name, frozen.name, *(part.name for part in parts)]
+        recipe = [*files, COMPILE_FLAGS, LINK_FLAGS, modules.name, frozen.name, *(part.name for part in parts)]
 
         def make(output: Path, scratch: Path) -> None:
             flags = [*self._flags(parts[0]), f"-I{NATIVE}"]
             log = scratch / "log"
             sources = [*units, frozen / "frozen.c"]
-            with ThreadPoolExecutor(JOBS) as pool:
+            with ThreadPoolExecutor(self._jobs) as pool:
                 # A snapshot never reads its frozen modules: at the end they do not separate what it does read.
                 *objects, table = pool.map(
                     lambda c: toolchain.compile(c, scratch / f"{c.stem}.o", flags, log=log), sources
@@ -101,12 +107,21 @@ class Builder:
             archives = [
                 *sorted(modules.glob("*.o")),
                 parts[0] / cpython.LIBRARY,
-                *(parts[1] / "lib" / library for library in ("libssl.a", "libcrypto.a")),
+                parts[1] / "lib/libcrypto.a",
                 parts[2] / "lib/libz.a",
             ]
             layout = scratch / "layout.ld"
             layout.write_text(_order() + (SNAPSHOT_LAYOUT.read_text() if flavour == "snapshot" else ""))
-            link: list[str | Path] = ["o2-cc", *LINK_FLAGS, f"-Wl,-T,{layout}", *objects, *archives, table, "-lm"]
+            link: list[str | Path] = [
+                "o2-cc",
+                *COMPILE_FLAGS,
+                *LINK_FLAGS,
+                f"-Wl,-T,{layout}",
+                *objects,
+                *archives,
+                table,
+                "-lm",
+            ]
             if flavour == "plain":
                 run([*link, "-s", "-o", output / EXECUTABLE], cwd=output, env=toolchain.env, log=log)
                 return
@@ -121,13 +136,13 @@ class Builder:
     def _cpython(self, toolchain: Toolchain) -> Path:
         return cpython.cpython(self._store, self.inputs, toolchain, instrumented=self._instrumented)
 
-    def _modules(self, toolchain: Toolchain, core: Path, openssl: Path, zlib: Path) -> Path:
+    def _modules(self, toolchain: Toolchain, core: Path, aws_lc: Path, zlib: Path) -> Path:
         """The folder with the object files of the extension modules."""
         source = self.inputs.source(CPYTHON)
-        recipe = [Path(__file__), FOREIGN_KEYS, ERROR_TEXTS, core.name, openssl.name, zlib.name]
+        recipe = [Path(__file__), FOREIGN_KEYS, AWS_LC, core.name, aws_lc.name, zlib.name]
 
         def make(output: Path, scratch: Path) -> None:
-            headers = [f"-I{folder / 'include'}" for folder in (openssl, zlib, source / "Modules/_hacl")]
+            headers = [f"-I{folder / 'include'}" for folder in (aws_lc, zlib, source / "Modules/_hacl")]
             profiling = profile.INSTRUMENT if self._instrumented else profile.flags(self._store)
             common = [*self._flags(core), "-DPy_BUILD_CORE_BUILTIN", *headers, *profiling]
 
@@ -137,7 +152,7 @@ class Builder:
                     source / "Modules" / unit, output / f"{Path(unit).stem}.o", flags, log=scratch / "log"
                 )
 
-            with ThreadPoolExecutor(JOBS) as pool:
+            with ThreadPoolExecutor(self._jobs) as pool:
                 list(pool.map(compile_unit, MODULE_UNITS))
 
         return self._store.result(self._name(f"modules-{toolchain.target.arch}"), recipe, make)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import certifi
 
 from o2_lambda import __version__
-from o2_lambda.layer.inputs import CPYTHON, MUSL_VERSION, OPENSSL, ZIG, ZLIB, Inputs
+from o2_lambda.layer.inputs import AWS_LC, AWS_LC_VERSION, CPYTHON, MUSL_VERSION, ZIG, ZLIB, Inputs
 from o2_lambda.layer.packing import Entry
 from o2_lambda.layer.store import digest
 
@@ -56,12 +56,12 @@ def components(inputs: Inputs, project: Path) -> list[Component]:
             _text(inputs.source(CPYTHON) / "LICENSE"),
         ),
         Component(
-            "openssl",
-            OPENSSL.version,
-            "Apache-2.0",
-            "OpenSSL Software Foundation",
-            OPENSSL.sha256,
-            _text(inputs.source(OPENSSL) / "LICENSE.txt"),
+            "aws-lc",
+            AWS_LC_VERSION,
+            "ISC AND Apache-2.0 AND MIT AND (Apache-2.0 OR ISC) AND (Apache-2.0 OR ISC OR MIT-0)",
+            "Amazon Web Services",
+            AWS_LC.sha256,
+            _text(inputs.crate(AWS_LC) / "aws-lc/LICENSE"),
         ),
         Component(
             "zlib",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Dates that compilers and tools write become this one: 1980-01-01, the first that a zip can hold.
 SOURCE_DATE_EPOCH = 315_532_800
-JOBS = 2
+JOBS = 2  # compilers at a time
 
 
 class Target(NamedTuple):
@@ -25,7 +25,6 @@ class Target(NamedTuple):
 
     arch: str  # as Lambda calls it
     machine: str  # as the kernel and clang call it
-    openssl: str
     flags: tuple[str, ...] = ()
 
     @property
@@ -35,11 +34,12 @@ class Target(NamedTuple):
 
 
 TARGETS = {
-    "x86_64": Target("x86_64", "x86_64", "linux-x86_64"),
-    "arm64": Target("arm64", "aarch64", "linux-aarch64"),
+    "x86_64": Target("x86_64", "x86_64"),
+    "arm64": Target("arm64", "aarch64"),
 }
 
-# Sections of their own let the linker drop what is not used; nothing here unwinds or is debugged in place.
+# Sections of their own let the linker drop what is not used; nothing here unwinds or is debugged in place. Links take
+# them as well: for other flags zig compiles its runtime library anew, 20 s long.
 COMPILE_FLAGS = (
     "-g0",
     "-fno-sanitize=all",
@@ -48,6 +48,8 @@ COMPILE_FLAGS = (
     "-fdata-sections",
     "-fno-asynchronous-unwind-tables",
     "-fno-unwind-tables",
+    "-fomit-frame-pointer",  # zig keeps them otherwise
+    "-momit-leaf-frame-pointer",
 )
 
 
@@ -73,18 +75,21 @@ def runner(target: Target) -> list[str]:
 
 
 class Toolchain:
-    """Compiler, archiver and linker for one target, as the commands `o2-cc`, `o2-ar` and `o2-ranlib`.
+    """Compiler, archiver and linker for one target, as the commands `o2-cc`, `o2-c++`, `o2-ar` and `o2-ranlib`.
 
     They are called by name and found through PATH, so that no path of this machine gets into what they make.
     """
 
-    def __init__(self, store: Store, inputs: Inputs, target: Target) -> None:
-        require("make", "perl", "nice")
+    def __init__(self, store: Store, inputs: Inputs, target: Target, jobs: int = JOBS) -> None:
+        """`jobs`: how many compilers may run at a time."""
+        require("make", "nice")
         self.target = target
+        self.jobs = jobs
         zig = inputs.zig()
         self.identity = zig.parents[1].name
         scripts = {
             "o2-cc": f"cc -target {target.triple} {' '.join(target.flags)}",
+            "o2-c++": f"c++ -target {target.triple} {' '.join(target.flags)}",
             "o2-ar": "ar",
             "o2-ranlib": "ranlib",
         }
@@ -112,11 +117,12 @@ class Toolchain:
         }
 
     def compile(self, source: Path, output: Path, flags: Sequence[str | Path], *, log: Path) -> Path:
-        """Compiles one C file to an object file."""
-        command = ["o2-cc", *COMPILE_FLAGS, self.path_flag, "-O2", *flags, "-c", source.name, "-o", output]
+        """Compiles one file of C, C++ or assembler to an object file."""
+        compiler = "o2-c++" if source.suffix == ".cc" else "o2-cc"
+        command = [compiler, *COMPILE_FLAGS, self.path_flag, "-O2", *flags, "-c", source.name, "-o", output]
         run(command, cwd=source.parent, env=self.env, log=log)
         return output
 
     def make(self, folder: Path, *goals: str, log: Path) -> None:
         """Runs make, bounded in parallelism."""
-        run(["make", f"-j{JOBS}", *goals], cwd=folder, env=self.env, log=log)
+        run(["make", f"-j{self.jobs}", *goals], cwd=folder, env=self.env, log=log)

@@ -60,7 +60,10 @@ class Context:
             self._sessions[host] = tls.session
 
     def renew(self) -> None:
-        """After a restore from a snapshot: no session is resumed, and OpenSSL's chance is no longer every copy's."""
+        """After a restore from a snapshot: no session is resumed, and OpenSSL's chance is no longer every copy's.
+
+        AWS-LC, in the layer, asks the kernel for each random number anyway.
+        """
         self._sessions.clear()
         _ssl.RAND_add(urandom(SEED_BYTES), SEED_BYTES)
 
@@ -87,7 +90,7 @@ def check_ca(ca_cert: str) -> str:
             f"O2_CA_CERT {ca_cert!r} cannot be read ({error.strerror}); give the path of a PEM file or a folder of them"
         )
     if _is_folder(ca_cert):
-        return ""  # OpenSSL looks into it in a handshake only
+        return ""  # it is looked into in a handshake only
     try:
         _load_named(_ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT), ca_cert)  # noqa: SLF001 - the C type
     except TlsError as error:
@@ -109,7 +112,7 @@ def _load_system(context: Any) -> None:
     named = environ.get(b"SSL_CERT_FILE", b"").decode("utf-8", "replace")
     if named and _load_file(context, named):
         return
-    if _is_folder(CA_FOLDER):  # asked first: OpenSSL takes a folder that is not there without a word
+    if _is_folder(CA_FOLDER):  # asked first: one takes a folder that is not there without a word
         context.load_verify_locations(None, CA_FOLDER, None)
         return
     if not any(_load_file(context, path) for path in CA_FILES):

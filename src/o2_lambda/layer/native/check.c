@@ -1,5 +1,5 @@
 /* What is checked, and why it proves that a resumed process is as good as a started one:
- *  - OpenSSL and zlib were not used: their state is as it was when main() began. So no CPU flag, no random number
+ *  - AWS-LC and zlib were not used: their state is as it was when main() began. So no CPU flag, no random number
  *    generator and no error queue of the build machine can have been read by anybody.
  *  - libc's allocator was not used: nothing before the image lives outside of the arena.
  *  - No word in the image points out of it: to the stack, the vDSO, the environment, a mapping of this process.
@@ -115,7 +115,7 @@ static bool differs(const void *one, const void *other, size_t bytes)
 static const char *forbidden(const struct baseline *baseline)
 {
     if (differs(baseline->untouched, libraries_begin, untouched_end - libraries_begin))
-        return "OpenSSL or zlib was used";
+        return "AWS-LC or zlib was used";
     if (*(const uint64_t *)__malloc_context)
         return "libc's allocator was used";
     if (open_files() != baseline->open_files)

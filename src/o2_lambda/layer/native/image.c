@@ -4,7 +4,7 @@
  *  - The image has one writable segment, loaded at the addresses at which it was written: nothing is relocated. It
  *    ends with the arena, of which it holds the used part, up to its last page that is not zero; only what is never
  *    written follows.
- *  - The state of the libraries (libc, OpenSSL, zlib and the compiler's) is not the memory's but the linker's: a resumed
+ *  - The state of the libraries (libc, AWS-LC, zlib and the compiler's) is not the memory's but the linker's: a resumed
  *    process initializes them like any other process, with its own CPU, clock, environment and random numbers.
  *  - The bytes depend on the executable and the imported modules alone.
  */

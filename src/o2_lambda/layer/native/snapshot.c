@@ -5,7 +5,7 @@
  *
  * Invariants, beside those of the arena, the image and the checker:
  *  - The modules that are imported before hold definitions only: no socket, clock, environment or random number, and
- *    nothing made by OpenSSL.
+ *    nothing made by AWS-LC.
  *  - The generator sees nothing of the machine that it runs on: its environment and its standard streams are made up.
  *  - Of the writing process CPython keeps nothing: its thread is detached before, and the process's own adopted after.
  *  - The hash seed is the same in every process. So no dict or set is ever built from keys that somebody else chooses.
