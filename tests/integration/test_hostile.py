@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.otlp_requests import PATHS, PROTOBUF, export_request
+from tests.integration.otlp_requests import JSON, PATHS, PROTOBUF, export_request
 from tests.integration.rig import with_otlp
 from tests.integration.test_otlp import END, Client, connected, flushed
 from tests.integration.wire import PATIENCE_S
@@ -88,6 +88,51 @@ def test_a_compression_bomb_is_refused_within_its_bound(arena: Arena) -> None:
     assert peak_kb < 48 * 1024  # 16 MiB, while it grows twice; four that were kept would be 64
     rig.invocation("after")
     assert "traces" not in flushed(rig)
+
+
+COSTLY = {
+    "gzip members": (PROTOBUF, gzip.compress(b"", mtime=0) * 200_000),
+    "protobuf fields": (PROTOBUF, gzip.compress(b"\x0a\x00" * (8 << 20), 1)),
+    "JSON values": (JSON, gzip.compress(b'{"resourceSpans":[' + b"[]," * (5 << 20) + b"[]]}", 1)),
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_a_small_body_that_would_cost_much_is_refused(arena: Arena, name: str) -> None:
+    """Within every bound on its bytes it would take half a minute, or hundreds of megabytes."""
+    rig = arena.rig(**END, **with_otlp())
+    rig.invocation("before")
+    reset_peak(rig)
+    before_kb = memory_kb(rig)
+    content_type, body = COSTLY[name]
+    begin_s = time.monotonic()
+    answer = rig.export("/v1/traces", body, content_type, Content_Encoding="gzip")
+    assert answer.status == 400
+    assert time.monotonic() - begin_s < PATIENCE_S / 2
+    assert memory_kb(rig, "VmHWM") - before_kb < 64 * 1024  # 16 MiB and copies of it
+    rig.invocation("after")
+    assert "traces" not in flushed(rig)
+
+
+def test_answers_that_nobody_reads_do_not_pile_up(arena: Arena) -> None:
+    """Who sends and never reads is not read from: the kernel's buffers are all that it can fill."""
+    rig = arena.rig(**END, **with_otlp())
+    rig.invocation("before")
+    before_kb = memory_kb(rig)
+    flood = f"POST /v1/traces HTTP/1.1\r\nContent-Type: {JSON}\r\nContent-Length: 2\r\n\r\n{{}}".encode() * 1000
+    sent = 0
+    with connected(rig) as client:
+        client.sock.settimeout(1)
+        try:
+            while sent < 64 << 20:
+                sent += client.sock.send(flood)
+        except TimeoutError:
+            pass
+        assert sent < 64 << 20
+        assert memory_kb(rig) - before_kb < GROWTH_KB_MAX
+        rig.invocation("beside")
+    rig.invocation("after")
+    assert flushed(rig)["logs"]["held"] == 0
 
 
 SMUGGLED = b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\n"

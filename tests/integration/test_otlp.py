@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import socket
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +26,7 @@ from tests.integration.otlp_requests import (
 )
 from tests.integration.rig import CREDENTIALS, QUICK, with_otlp
 from tests.integration.stage import assert_ended_well, ledger, printed
-from tests.integration.wire import PATIENCE_S, Answer, free_port, read_answer
+from tests.integration.wire import PATIENCE_S, Answer, eventually, free_port, read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -271,18 +273,51 @@ def test_a_body_over_the_limit_is_refused(arena: Arena) -> None:
 def test_a_full_buffer_asks_to_come_back(arena: Arena) -> None:
     """503 with Retry-After, in the client's encoding; once there is room the same request is taken."""
     rig = arena.rig(**END, **QUICK, **with_otlp(), O2_MAX_BUFFER_SIZE_MB="1", O2_MAX_RETRIES="1")
-    too_much = bytes(2 << 20)
-    request = ExportTraceServiceRequest()
-    request.resource_spans.add().scope_spans.add().spans.add(name="x").attributes.add(
-        key="k"
-    ).value.bytes_value = too_much
-    for body, content_type in ((request.SerializeToString(), PROTOBUF), (as_json(request), JSON)):
+    rig.sink.always = 503
+    rig.begin()
+    rig.log("kept")
+    for _ in range(2):
+        assert rig.export("/v1/traces", big_request(os.urandom(400_000)).SerializeToString()).status == 200
+    request = big_request(os.urandom(400_000))
+    bodies = ((request.SerializeToString(), PROTOBUF), (as_json(request), JSON))
+    for body, content_type in bodies:
         with connected(rig) as client:
             answer = client.post("/v1/traces", body, content_type)
             assert answer.status == 503
             assert answer.headers["retry-after"] == "1"
             assert_status_body(answer, content_type)
-    assert rig.export("/v1/traces", export_request("traces").SerializeToString()).status == 200
+    rig.sink.always = None
+    for body, content_type in bodies:
+        eventually(partial(is_taken, rig, body, content_type), "room in the buffer")
+    rig.done()
+    rig.await_next()
+    accounts = flushed(rig)
+    assert accounts["logs"]["dropped"] == accounts["traces"]["dropped"] == {}
+
+
+def big_request(content: bytes) -> ExportTraceServiceRequest:
+    request = ExportTraceServiceRequest()
+    request.resource_spans.add().scope_spans.add().spans.add(name="x").attributes.add(
+        key="k"
+    ).value.bytes_value = content
+    return request
+
+
+def is_taken(rig: Rig, body: bytes, content_type: str) -> bool:
+    return rig.export("/v1/traces", body, content_type).status == 200
+
+
+@pytest.mark.parametrize("content_type", [PROTOBUF, JSON])
+def test_a_request_larger_than_the_buffer_is_taken_where_it_shrinks(arena: Arena, content_type: str) -> None:
+    """To ask its client to come back would be of no use, however often it did."""
+    rig = arena.rig(**END, **with_otlp(), O2_MAX_BUFFER_SIZE_MB="1")
+    request = big_request(bytes(2 << 20))
+    body = request.SerializeToString() if content_type == PROTOBUF else as_json(request)
+    rig.begin()
+    assert is_taken(rig, body, content_type)
+    rig.done()
+    rig.await_next()
+    assert flushed(rig)["traces"]["delivered"] == 1
 
 
 def test_a_taken_port_costs_otlp_and_nothing_else(stage: Stage) -> None:

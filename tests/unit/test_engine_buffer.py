@@ -63,6 +63,30 @@ def test_full_buffer_refuses_otlp(content_type: str) -> None:
     assert world.account("traces")["received"] == 1000
 
 
+@pytest.mark.parametrize("content_type", [PROTOBUF, JSON])
+def test_export_larger_than_the_buffer_is_not_asked_to_come_back_for_ever(content_type: str) -> None:
+    """Compressed it fits; where it does not, it is dropped and counted like the rest."""
+    world = end(O2_MAX_BUFFER_SIZE_MB="1")
+    world.invoke()
+    body = encode(merged(traces(1, name="x" * (2 << 20)), traces(1)), content_type)
+    assert world.export("traces", content_type, body) == 200
+    world.finish()
+    world.let_go()
+    assert world.account("traces") == {"received": 2, "delivered": 2, "rejected": 0, "dropped": {}, "held": 0}
+    world = end(O2_MAX_BUFFER_SIZE_MB="1")
+    world.invoke()
+    body = encode(traces(1, name=random.Random(1).randbytes(3 << 20).hex()), content_type)
+    assert world.export("traces", content_type, body) == 200
+    assert world.account("traces")["dropped"] == {"buffer_full": 1}
+
+
+def test_json_with_a_byte_order_mark_is_json() -> None:
+    """Some writers begin with it."""
+    world = end()
+    assert world.export("traces", JSON, b"\xef\xbb\xbf" + encode(traces(3), JSON)) == 200
+    assert world.account("traces")["received"] == 3
+
+
 def test_empty_export_is_accepted_and_forgotten() -> None:
     """Nothing to count, nothing to send."""
     world = end()

@@ -337,6 +337,20 @@ def test_a_server_that_refuses_everything_is_not_asked_about_every_record(status
     assert sum(world.account()["dropped"].values()) == world.account()["received"]
 
 
+def test_a_record_as_deep_as_can_be_read_stops_nothing() -> None:
+    """What could be read when it came in may be too deep to be read again one call further in."""
+    for depth in range(900, 1000):
+        world = end(
+            lambda _world, request: Reply(Outcome(status=400) if b"deep" in content(request) else stored(request))
+        )
+        world.invoke()
+        deep = '{"deep":' + "[" * depth + "]" * depth + "}"
+        world.telemetry(events.line("a"), events.event("function", events.Raw(deep)))
+        world.finish()
+        world.let_go()
+        assert world.account()["held"] == 0
+
+
 def test_a_server_that_stores_nothing_under_200_pauses_sending() -> None:
     """Neither stored nor refused, whatever is sent: the server's fault, so everything is held."""
     nothing = b'{"code":200,"status":[{"name":"default","successful":0,"failed":0}]}'

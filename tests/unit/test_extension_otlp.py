@@ -178,6 +178,20 @@ def test_counting_costs_little_memory() -> None:
     assert peak < 8 * len(body)
 
 
+def test_parts_of_a_clients_request_are_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the bounds on bytes allow can cost half a minute to count; our own, already counted, has no bound."""
+    monkeypatch.setattr(otlp, "FIELDS_MAX", 100)
+    monkeypatch.setattr(otlp, "JSON_VALUES_MAX", 100)
+    protobuf = b"\x0a\x00" * (otlp.FIELDS_MAX + 1)
+    nested = b"\x0a\xc8\x01" + b"\x12\x00" * otlp.FIELDS_MAX  # a resource block of 200 bytes: 100 empty scopes
+    text = b'{"resourceSpans":[' + b"1," * otlp.JSON_VALUES_MAX + b"1]}"
+    for content_type, body in ((PROTOBUF, protobuf), (PROTOBUF, nested), (JSON, text)):
+        with pytest.raises(OtlpError, match="over 100 "):
+            otlp.count("traces", content_type, body, foreign=True)
+    assert otlp.count("traces", PROTOBUF, protobuf) == 0
+    assert len(otlp.resource_blocks(protobuf)) == otlp.FIELDS_MAX + 1
+
+
 def test_json_of_another_signal_counts_nothing() -> None:
     """Traces sent to the path of logs hold no log records."""
     assert otlp.count("otlp_logs", JSON, encode(traces(3), JSON)) == 0

@@ -117,8 +117,11 @@ class OpenBatch:
 
 
 def split(batch: Batch) -> list[Batch]:
-    """The batch as two halves, in order; itself alone where it holds a single element."""
-    pieces = _elements(batch)
+    """The batch as two halves, in order; itself alone where it holds one element, or is nested too deep to tell."""
+    try:
+        pieces = _elements(batch)
+    except RecursionError:
+        return [batch]
     if len(pieces) < 2:  # noqa: PLR2004 - nothing to halve
         return [batch]
     middle = len(pieces) // 2

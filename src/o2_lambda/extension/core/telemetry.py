@@ -281,7 +281,11 @@ class Splicer:
         """What a record that is an object says of itself, where a search finds it: its request, message and level."""
         texts: dict[str, str] = {}
         request_id = tenant_id = None
-        for key, value_start, value_end, value in members(text, start)[0]:
+        try:
+            found = members(text, start)[0]
+        except RecursionError:  # nested as deep as could be read one call further out
+            found = []
+        for key, value_start, value_end, value in found:
             if not isinstance(value, str):
                 continue
             if key in ("message", "level", "errorMessage"):

@@ -24,6 +24,7 @@ CONNECTIONS_MAX = 64  # each may hold a body; Lambda and an SDK use one or two
 TELEMETRY_BODY_BYTES_MAX = 8 * 1024 * 1024  # Lambda sends up to twice maxBytes (1 MiB) plus metadata
 OTLP_BODY_BYTES_MAX = 4 * 1024 * 1024  # as it comes in
 OTLP_RAW_BYTES_MAX = 16 * 1024 * 1024  # unpacked
+GZIP_MEMBERS_MAX = 64  # one is usual; each costs a copy of what follows
 STALL_MS_MAX = 10_000  # a message that stands still for so long is given up
 HANG_UP_MS_MAX = 1000  # a client that was refused has so long to read the answer
 DISCARDED_BYTES_MAX = 64 * 1024 * 1024  # and may go on sending so much meanwhile
@@ -79,10 +80,10 @@ class Connection:
         return not self.hanging_up and not self.parser.is_idle and now.ms - self.active_ms < PATIENCE_MS
 
     def is_stalled(self, now: Now) -> bool:
-        """Silent for too long in the middle of a message, or after a refusal."""
+        """Silent for too long in the middle of a message, over unread answers, or after a refusal."""
         if self.hanging_up:
             return now.ms - self.active_ms > HANG_UP_MS_MAX
-        return not self.parser.is_idle and now.ms - self.active_ms > STALL_MS_MAX
+        return (self.out != b"" or not self.parser.is_idle) and now.ms - self.active_ms > STALL_MS_MAX
 
 
 class Listener:
@@ -174,10 +175,13 @@ class Listener:
         connection.sock.close()
 
     def receiving(self, now: Now) -> tuple[bool, int]:
-        """(whether a message is on its way in, bytes held of such messages)."""
+        """(whether a message is on its way in, bytes held of those that cannot be refused).
+
+        A client's body that will find no room makes none either: it is refused with 503 when it is complete.
+        """
         busy, held = False, 0
         for connection in self.connections.values():
-            held += connection.parser.bytes_held
+            held += connection.parser.bytes_held if connection.is_telemetry else 0
             busy = busy or connection.is_receiving(now)
         return busy, held
 
@@ -306,7 +310,11 @@ def _content_type(message: Message) -> str:
 def _gunzip(body: bytes) -> bytes:
     """Unpacks within `OTLP_RAW_BYTES_MAX`. Raises HttpError 400 or 413."""
     unpacked = b""
+    members = 0
     while body:
+        members += 1
+        if members > GZIP_MEMBERS_MAX:
+            raise HttpError(400, f"over {GZIP_MEMBERS_MAX} gzip members")
         stream = zlib.decompressobj(_GZIP_WINDOW_BITS)
         try:
             unpacked += stream.decompress(body, OTLP_RAW_BYTES_MAX + 1 - len(unpacked))

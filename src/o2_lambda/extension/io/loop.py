@@ -149,11 +149,11 @@ class Shell:
         self._settle(client_fd, connection)
 
     def _settle(self, fd: int, connection: Connection) -> None:
-        """After a turn: wait for room to write, or close."""
+        """After a turn: wait for more, or close. Who does not read the answers is not read: they would pile up."""
         if connection.closing and not connection.out:
             self._listener.close(connection)
         elif connection.sock.fileno() >= 0:
-            self._epoll.modify(fd, EPOLLIN | EPOLLOUT if connection.out else EPOLLIN)
+            self._epoll.modify(fd, EPOLLOUT if connection.out else EPOLLIN)
 
     def _watch_api(self) -> None:
         if self._api.socket is not None:
