@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,8 @@ import pytest
 from o2_lambda.layer.build import project_root
 from o2_lambda.layer.names import EXECUTABLE
 from tests.integration.rig import with_otlp
+from tests.integration.stub_lambda import event
+from tests.integration.wire import PATIENCE_S, NeverHappenedError
 
 sys.path.insert(0, str(project_root() / "bench"))
 from machine import SHARES, Quota
@@ -93,16 +98,54 @@ def test_more_connections_than_descriptors_cost_nothing(bare_root: BareRoot, are
     assert rig.sink.lines() == ["still here", "and afterwards"]
 
 
+def throttled(executable: Path, trickle: Quota) -> Path:
+    """The executable, which has no more than this quota from its start."""
+    path = executable.parent / "throttled" / EXECUTABLE
+    path.parent.mkdir()
+    path.write_text(f'#!/bin/sh\necho $$ >"{trickle.members}"\nexec "{executable}"\n')
+    path.chmod(0o755)
+    return path
+
+
 def test_a_trickle_of_cpu_is_enough(bare_root: BareRoot, arena: Arena, trickle: Quota) -> None:
     """With 0.07 CPU it starts, delivers what each invocation logs, and ends before the deadline of the shutdown."""
-    throttled = bare_root.executable.parent / "throttled" / EXECUTABLE
-    throttled.parent.mkdir()
-    throttled.write_text(f'#!/bin/sh\necho $$ >"{trickle.members}"\nexec "{bare_root.executable}"\n')
-    throttled.chmod(0o755)
-    rig = arena.rig(executable=throttled)
+    rig = arena.rig(executable=throttled(bare_root.executable, trickle))
     for number in range(5):
         rig.invocation(*(f"line {number}.{each}" for each in range(100)))
     ending = rig.end()
     assert ending.status == 0
     assert len(rig.sink.lines()) == 500
     assert trickle.throttled_periods() > 0  # or nothing was shown
+
+
+def test_a_trickle_of_cpu_and_a_flood_of_lines_delay_no_exit(bare_root: BareRoot, arena: Arena, trickle: Quota) -> None:
+    """Each payload takes a good part of a second then, beside a backlog: the ledger is printed before the kill."""
+    rig = arena.rig(
+        executable=throttled(bare_root.executable, trickle),
+        O2_BATCH_SIZE="10",
+        O2_FLUSH_BUDGET_MS="0",
+    )
+    for _ in range(3):
+        rig.invocation(*(f"line {number} {'x' * 100}" for number in range(1000)))
+    over, flows = threading.Event(), threading.Event()
+
+    def flood() -> None:
+        for batch in itertools.takewhile(lambda _: not over.wait(0.02), itertools.count()):
+            lines = [event("function", f"late {batch} {number} {'x' * 100}") for number in range(1000)]
+            with contextlib.suppress(NeverHappenedError, ValueError, IndexError):  # it has ended
+                rig.lambda_.post(*lines)
+                flows.set()
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        assert flows.wait(PATIENCE_S)
+        rig.lambda_.shutdown()
+        ending = rig.process.await_end()
+    finally:
+        over.set()
+        thread.join()
+    assert ending.status == 0
+    assert ending.took_ms < 2000, "Lambda kills what is still there after two seconds"
+    assert ending.logs["received"] == ending.logs["held"] + ending.logs["delivered"]
+    assert ending.logs["held"], "or there was no hurry"

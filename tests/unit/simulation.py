@@ -127,6 +127,7 @@ class World:
         self.deadline_ms = 0
         self.done_ms: int | None = None
         self.hold_ms: list[int] = []  # of each invocation: from runtimeDone to our `/next`
+        self.turn_ms = 0  # what each turn takes
         self.receiving = False
         self._request_id = ""
         self._numbers = 0
@@ -253,7 +254,7 @@ class World:
         """The engine decides; what it wants is done, and the invariants are checked."""
         if self.exit_ms is not None:
             return
-        actions = self.engine.step(self.now(), receiving=self.receiving)
+        actions = self.engine.step(self.now(), receiving=self.receiving, turn_ms=self.turn_ms)
         self.lines += self.engine.lines.take()
         self.aborts += len(actions.abort)
         self.restores += actions.restored

@@ -43,6 +43,16 @@ def test_deadline_of_a_clock_that_is_hours_ahead_is_not_believed() -> None:
     assert world.polls == 3
 
 
+def test_slow_turns_let_go_earlier_before_the_deadline() -> None:
+    """Where turns take long, the deadline is noticed late."""
+    world = World(O2_FLUSH_STRATEGY="end")
+    world.invoke(timeout_ms=3000)
+    world.turn_ms = 150
+    world.log(1)
+    world.advance(3000 - DEADLINE_MARGIN_MS - 150)
+    assert world.polls == 2
+
+
 def test_end_without_anything_to_send_lets_go_at_once() -> None:
     """A function that says nothing costs nothing, where platform events are not wanted."""
     world = World(O2_FLUSH_STRATEGY="end", O2_LOG_TYPES="function")

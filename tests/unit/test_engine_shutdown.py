@@ -10,7 +10,7 @@ import pytest
 from o2_lambda.extension.core.lifecycle import RUNTIME_GRACE_MS
 from o2_lambda.extension.core.model import Outcome, Request
 from o2_lambda.extension.core.otlp import PROTOBUF
-from o2_lambda.extension.engine import SETTLE_MS, SETTLE_WITHOUT_REPORT_MS, SHUTDOWN_RESERVE_MS
+from o2_lambda.extension.engine import SETTLE_MS, SETTLE_WITHOUT_REPORT_MS, SHUTDOWN_RESERVE_MS, TURN_MS_MAX
 from tests.unit import events
 from tests.unit.otlp_samples import encode, traces
 from tests.unit.simulation import Reply, Upstream, World, content, failing, healthy, silent, stored
@@ -84,6 +84,62 @@ def test_telemetry_that_keeps_coming_is_taken_until_the_reserve() -> None:
             world.advance(20)
     assert world.exit_ms is not None
     assert world.exit_ms - begin_ms <= 2000 - SHUTDOWN_RESERVE_MS
+
+
+def test_slow_turns_end_before_the_reserve() -> None:
+    """With a small share of a processor a turn takes long: neither it nor the one after it may pass the deadline."""
+    world = after_one_invocation(silent, O2_FLUSH_BUDGET_MS="100")
+    world.turn_ms = 300
+    world.shutdown()
+    while world.exit_ms is None:
+        world.log(1)
+        world.advance(350)
+    assert world.deadline_ms - SHUTDOWN_RESERVE_MS - 350 <= world.exit_ms + world.turn_ms
+    assert world.exit_ms + world.turn_ms <= world.deadline_ms - SHUTDOWN_RESERVE_MS
+
+
+def test_the_end_that_comes_within_a_turn_is_noticed_at_its_end() -> None:
+    """And not after the next one, which could take as long."""
+    world = after_one_invocation(silent, O2_FLUSH_BUDGET_MS="100")
+    world.shutdown()
+    world.turn_ms = 300
+    world.log(1)
+    world.turn_ms = 0
+    world.advance(2000 - SHUTDOWN_RESERVE_MS - 300 - 100)
+    assert world.exit_ms is None
+    world.turn_ms = 300
+    world.log(1)
+    assert world.exit_ms == world.ms
+
+
+def test_a_turn_that_a_freeze_was_part_of_is_not_reserved_for() -> None:
+    """While `/next` is outstanding time may have stood still."""
+    world = after_one_invocation(silent, O2_FLUSH_BUDGET_MS="100")
+    world.turn_ms = 3_600_000
+    world.log(1)
+    world.turn_ms = 0
+    assert exit_after_ms(world) == 2000 - SHUTDOWN_RESERVE_MS
+
+
+def test_slow_turns_are_forgotten() -> None:
+    """One at the cold start must not cost every shutdown its time."""
+    world = World(silent, O2_FLUSH_STRATEGY="continuous")
+    for turn_ms in (TURN_MS_MAX, *[0] * 10):
+        world.invoke()
+        world.turn_ms = turn_ms
+        world.finish()
+    assert exit_after_ms(world) == 2000 - SHUTDOWN_RESERVE_MS
+
+
+def test_time_for_sending_is_left_however_slow_the_turns_were() -> None:
+    """What is reserved is bounded."""
+    world = World(silent, O2_FLUSH_STRATEGY="end", O2_FLUSH_BUDGET_MS="100")
+    world.invoke()
+    world.turn_ms = 60_000
+    world.finish()
+    world.turn_ms = 0
+    world.let_go()
+    assert exit_after_ms(world) == 2000 - SHUTDOWN_RESERVE_MS - TURN_MS_MAX
 
 
 def test_body_that_is_coming_in_is_waited_for() -> None:

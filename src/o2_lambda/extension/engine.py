@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from o2_lambda.extension.core.model import Now, Outcome, Sandbox
     from o2_lambda.extension.core.telemetry import Fact, Parsed
 
-SHUTDOWN_RESERVE_MS = 200  # of the two seconds: for the last lines and the exit
+SHUTDOWN_RESERVE_MS = 200  # of the two seconds: for the last lines and the exit; beyond that what a turn takes here
+TURN_MS_MAX = 500  # longer ones are not reserved for: most of the two seconds is there for sending
 SETTLE_MS = 60  # at shutdown: silence after which the telemetry is complete; two of Lambda's shortest buffering times
 SETTLE_WITHOUT_REPORT_MS = 300  # the same while the last invocation's platform.report is still owed
 EVIDENCE_RESERVE_MS = 500  # before the end of the drain: a failure is told then, whatever may still be to come
@@ -75,6 +76,7 @@ class Engine:
         self._shutdown_reason: str | None = None  # until what it means has been told
         self._drain_until_ms = 0
         self._telemetry_at_ms = now.ms
+        self._turn_ms = 0  # what the slowest turn has taken lately: with a small share of a processor, a good deal
 
     @property
     def awaits_restore(self) -> bool:
@@ -149,9 +151,14 @@ class Engine:
         sender = self.destinations.senders[destination]
         sender.answered(outcome, now, dice, events=self._events, parked=parked)
 
-    def step(self, now: Now, *, receiving: bool, receiving_bytes: int = 0) -> Actions:
-        """What to do now. `receiving`: a listener is in the middle of a body, of which `receiving_bytes` are held."""
+    def step(self, now: Now, *, receiving: bool, receiving_bytes: int = 0, turn_ms: int = 0) -> Actions:
+        """What to do now. `receiving`: a listener is in the middle of a body, of which `receiving_bytes` are held.
+
+        `turn_ms`: how long the facts of this turn, which are of `now`, have taken. That long a deadline can be missed.
+        """
         actions = Actions()
+        if self.lifecycle.state != "PARKED":  # where a freeze may be part of it
+            self._turn_ms = max(self._turn_ms, min(turn_ms, TURN_MS_MAX))
         if self._was_restored:
             self._was_restored = False
             actions.restored = True
@@ -163,10 +170,11 @@ class Engine:
             self._function_done(now)
         self.destinations.shed(self._splicer.half_bytes + receiving_bytes, now)
         if self.lifecycle.state == "DRAINING":
-            self._drain(actions, now, receiving=receiving)
+            self._drain(actions, now, receiving=receiving, turn_ms=turn_ms)
         elif self._hold is not None:
             self._send_exports_early(now)
             self._send_in_silence(actions, now)
+            self._hold.turn_ms = self._turn_ms
             self._consider_letting_go(actions, now, receiving=receiving)
         elif self.lifecycle.state == "RUNNING":
             actions.poll_next = True
@@ -197,6 +205,7 @@ class Engine:
         self.destinations.begin_invocation(let_go_early=self._let_go_early)
         self._let_go_early = False
         self._silence_ms = SILENCE_MS
+        self._turn_ms //= 2
         self._rate.record(now.ms)
         request_id = get(event, "requestId") or ""
         if request_id == self._request_id:
@@ -287,7 +296,8 @@ class Engine:
         seconds = max(0, deadline_ms - now.ms) / 1000
         self.lines.add("NOTICE", f"Starting shutdown sequence with {seconds:.1f}s deadline")
 
-    def _drain(self, actions: Actions, now: Now, *, receiving: bool) -> None:
+    def _drain(self, actions: Actions, now: Now, *, receiving: bool, turn_ms: int) -> None:
+        until_ms = self._drain_until_ms - self._turn_ms
         owes_report = self._waits_for_done and self._request_id != self._reported_id
         settle_ms = SETTLE_WITHOUT_REPORT_MS if owes_report else SETTLE_MS
         if not self.sandbox.telemetry:
@@ -295,18 +305,18 @@ class Engine:
         quiet_at_ms = max(self._shutdown_ms or 0, self._telemetry_at_ms) + settle_ms
         is_quiet = now.ms >= quiet_at_ms and not receiving and self._splicer.half_expires_ms is None
         if self._shutdown_reason is not None:
-            tell_at_ms = self._drain_until_ms - EVIDENCE_RESERVE_MS
+            tell_at_ms = until_ms - EVIDENCE_RESERVE_MS
             if is_quiet or now.ms >= tell_at_ms:
                 self._testimony.conclude(self._shutdown_reason, now)
                 self._shutdown_reason = None
             else:
                 actions.wake_by(tell_at_ms)
-        if (is_quiet and self.destinations.is_done) or now.ms >= self._drain_until_ms:
+        if (is_quiet and self.destinations.is_done) or now.ms + turn_ms >= until_ms:
             self._finish(now)
             actions.exit = True
             return
         self.buffer.seal_urgent()
-        actions.wake_by(self._drain_until_ms)
+        actions.wake_by(until_ms)
         if now.ms < quiet_at_ms:
             actions.wake_by(quiet_at_ms)
 

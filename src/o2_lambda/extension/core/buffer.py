@@ -221,9 +221,11 @@ class Queue:
 
     def _before(self, batch: Batch) -> Batch | None:
         """The last batch of the same stream in front of one, unless it is in flight."""
-        for index in range(self._batches.index(batch) - 1, -1, -1):
-            each = self._batches[index]
-            if each.stream == batch.stream:
+        is_behind = True  # a batch that has just come is the last one: there is little to go through
+        for each in reversed(self._batches):
+            if each is batch:
+                is_behind = False
+            elif not is_behind and each.stream == batch.stream:
                 return None if each is self.in_flight else each
         return None
 

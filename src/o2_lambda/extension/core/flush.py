@@ -77,16 +77,17 @@ class Patience:
 class Hold:
     """One invocation's hold on `/next`: begins with INVOKE, ends when it is time to let go.
 
-    Monotonic times in ms. `deadline_ms`: the function's deadline on that clock.
+    Monotonic times in ms. `deadline_ms`: the function's deadline on that clock. `turn_ms`: how late it may be noticed.
     """
 
-    __slots__ = ("budget_ms", "deadline_ms", "done_ms", "started_ms")
+    __slots__ = ("budget_ms", "deadline_ms", "done_ms", "started_ms", "turn_ms")
 
     def __init__(self, *, started_ms: int, deadline_ms: int, budget_ms: int) -> None:
         self.started_ms = started_ms
         self.deadline_ms = deadline_ms
         self.budget_ms = budget_ms
         self.done_ms: int | None = None  # when runtimeDone came
+        self.turn_ms = 0
 
     def function_done(self, now_ms: int) -> None:
         """The function has finished: from here on the customer pays for waiting."""
@@ -96,7 +97,7 @@ class Hold:
     @property
     def until_ms(self) -> int:
         """The latest time to let go."""
-        latest = self.deadline_ms - DEADLINE_MARGIN_MS
+        latest = self.deadline_ms - DEADLINE_MARGIN_MS - self.turn_ms
         if self.done_ms is not None:
             latest = min(latest, self.done_ms + self.budget_ms)
         return latest

@@ -70,7 +70,8 @@ class Shell:
                 engine.spare_id(urandom(INSTANCE_ID_BYTES).hex())
             self._handle(ready, now, dice)
             receiving, receiving_bytes = self._listener.receiving(now)
-            actions = engine.step(now, receiving=receiving, receiving_bytes=receiving_bytes)
+            turn_ms = clock.now().ms - now.ms
+            actions = engine.step(now, receiving=receiving, receiving_bytes=receiving_bytes, turn_ms=turn_ms)
             self._perform(actions)
             if actions.exit:
                 return
