@@ -35,7 +35,7 @@ BYTE_CODE = [f"__pycache__/*.cpython-{version}.pyc" for version in ("310", "311"
 TRACING = [
     *(f"o2/node/{name}" for name in ("handler.js", "module.mjs", "package.json", "sender.js", "tracer.js")),
     *(f"o2/node/lib/{name}.js" for name in ("databases", "environment", "http_events", "message_events", "sampling")),
-    "o2/node/lib/urls.js",
+    *(f"o2/node/lib/{name}.js" for name in ("stacks", "urls")),
     *(f"o2/node/lib/bridge/{name}.js" for name in ("contexts", "propagator", "registry", "spans", "values")),
     *(f"o2/node/lib/patches/{name}.js" for name in ("aws_messages", "aws_sdk", "aws_sdk_2", "ioredis", "mongodb")),
     *(f"o2/node/lib/patches/{name}.js" for name in ("mysql2", "pg", "redis", "redis_1", "redis_calls")),

@@ -4,7 +4,6 @@
 
 const propagation = require('./propagation.js');
 const { STATUS } = require('./spans.js');
-const { dropFrames } = require('./stacks.js');
 const { Frame, report } = require('./tracer.js');
 const triggers = require('./triggers.js');
 const { SCOPE } = require('./version.js');
@@ -34,7 +33,7 @@ class Invocation {
     const { tracer, span } = this;
     try {
       if (failed) {
-        dropFrames(value, this.receiver, this.traced);
+        require('./stacks.js').dropFrames(value, this.receiver, this.traced);
         tracer.recordError(span, value);
       } else if (this.isHttp) describeAnswer(span, value);
       tracer.end(span);

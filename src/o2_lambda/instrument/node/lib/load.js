@@ -9,8 +9,6 @@ const fs = require('fs');
 const { createRequire } = require('module');
 const path = require('path');
 
-const { graft, runtimeFrames } = require('./stacks.js');
-
 const OLDER_CLIENT = ' _tryAwaitImport ('; // the function in it that imports ES modules
 const HANDLER = /^([^.]*)\.(.*)$/;
 
@@ -62,6 +60,7 @@ class Loader {
   }
 
   _failed(error) {
+    const { graft, runtimeFrames } = require('./stacks.js');
     graft(error, runtimeFrames(this._trail.stack), Error.stackTraceLimit);
     throw error;
   }

@@ -33,6 +33,7 @@ function pick(headers) {
 
 /** The remote parent in `headers` (lower-case names), by the first of `propagators` that finds one, or null. */
 function extract(headers, propagators) {
+  if (Object.keys(headers).length === 0) return null;
   for (const name of propagators) {
     const reader = READERS[name];
     const context = reader ? reader(headers) : null;

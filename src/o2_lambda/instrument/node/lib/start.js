@@ -6,7 +6,6 @@ const { offer } = require('./api.js');
 const { Invocations } = require('./handler.js');
 const { Hooks } = require('./hooks.js');
 const settings = require('./settings.js');
-const { dropFrames } = require('./stacks.js');
 const { Tracer, report } = require('./tracer.js');
 
 /** @returns {Invocations} what makes a span for each invocation */
@@ -18,7 +17,8 @@ function start(env) {
   // An empty event loop is an answer to older runtimes, which give it at this event: ours comes first.
   process.prependListener('beforeExit', () => invocations.abandon());
   process.prependListener('exit', () => invocations.abandon());
-  process.prependListener('uncaughtExceptionMonitor', dropFrames); // errors that do not pass us on their way
+  const drop = (error) => require('./stacks.js').dropFrames(error); // of errors that do not pass us on their way
+  process.prependListener('uncaughtExceptionMonitor', drop);
   return invocations;
 }
 

@@ -9,8 +9,9 @@ const { inject } = require('../propagation.js');
 
 const SCOPE = 'o2_lambda.undici';
 
+/** Follows requests; what becomes of one is of interest once there is one. */
 function patch(tracer) {
-  const spans = new WeakMap(); // by request
+  let spans = null; // by request
   const on = (name, act) => {
     channels.subscribe(`undici:request:${name}`, (message) => {
       try {
@@ -23,12 +24,19 @@ function patch(tracer) {
   on('create', ({ request }) => {
     const span = startHttp(tracer, SCOPE, request.method, String(request.origin), request.path);
     if (span === null) return;
+    if (spans === null) {
+      spans = new WeakMap();
+      watch(on, spans, tracer);
+    }
     spans.set(request, span);
     const given = givenNames(request.headers);
     inject(span.context, tracer.settings.injects, (name, value) => {
       if (!given.has(name.toLowerCase())) request.addHeader(name, value);
     });
   });
+}
+
+function watch(on, spans, tracer) {
   on('headers', ({ request, response }) => {
     const span = spans.get(request);
     if (span === undefined) return;
