@@ -28,7 +28,7 @@ import threading
 import time
 import zipfile
 from pathlib import Path
-from typing import Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, Protocol, Self, TypeAlias
 
 import machine
 from fakes import Answer, Server
@@ -37,6 +37,9 @@ from starts import cpu_ms, memory_mb, stopped
 from tracing_java import Java
 from tracing_node import Node
 from tracing_python import Python
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FAULTS = ("refused", "hung", "unreachable")
 VARIANTS = ("bare", "ours", "official", *(f"{tracer}, {fault}" for fault in FAULTS for tracer in ("ours", "official")))
@@ -263,6 +266,23 @@ def unpacked_layer(folder: Path, variant: str) -> Path:
     return folder
 
 
+def made(option: str, kind: Callable[[str], Runtime], names: list[str]) -> list[Runtime]:
+    """The runtimes that an option names."""
+    runtimes = []
+    for name in names:
+        try:
+            runtimes.append(kind(name))
+        except (OSError, subprocess.CalledProcessError) as error:
+            complain(f"{option} {name}: it does not run ({error}); name one that does")
+    return runtimes
+
+
+def complain(line: str) -> NoReturn:
+    """What is wrong with the command line, and the end."""
+    print(f"bench/tracing.py: {line}", file=sys.stderr)
+    raise SystemExit(2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", nargs="*", default=[], help="interpreters, of no virtual environment")
@@ -278,11 +298,13 @@ def main() -> None:
     options = parser.parse_args()
     threading.excepthook = lambda _arguments: None  # a fake's thread ends with its socket
     header = {"machine": machine.describe(), "load_before": machine.load(), "command": " ".join(sys.argv)}
-    runtimes: list[Runtime] = [
-        *map(Python, options.python),
-        *map(Node, options.node),
-        *map(Java, options.java),
+    runtimes = [
+        *made("--python", Python, options.python),
+        *made("--node", Node, options.node),
+        *made("--java", Java, options.java),
     ]
+    if not runtimes:
+        complain("no runtime is named; name one at least, as in --python python3.11 or --node 22")
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         layers = {name: unpacked_layer(Path(folder, name), name) for name in {each.variant for each in runtimes}}

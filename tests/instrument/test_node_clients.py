@@ -189,6 +189,8 @@ def test_aws_calls_hand_the_context_on(run: Any, target: Target, options: dict[s
     assert (sqs.kind, events.kind) == (PRODUCER, CLIENT)
     expected = {"messaging.system": "aws_sqs", "messaging.destination.name": "orders", "cloud.region": "us-east-1"}
     assert {name: sqs.attributes[name] for name in expected} == expected
+    for span in (sqs, events, invoke):  # as the official instrumentation of Python has it
+        assert f"http://{span.attributes['server.address']}:{span.attributes['server.port']}" == target.url
     parents = [f"00-{root.trace_id}-{span.span_id}-01" for span in (sqs, events, invoke)]
     (_, _, sent), (_, _, put), (_, headers, _) = target.requests
     attributes = json.loads(sent)["MessageAttributes"]
@@ -223,12 +225,13 @@ def test_topics_and_state_machines_get_the_context_too(run: Any, target: Target,
     assert json.loads(started)["traceHeader"] == trace
 
 
-def test_version_2_of_the_aws_sdk_streams(run: Any) -> None:
+def test_version_2_of_the_aws_sdk_streams(run: Any, target: Target) -> None:
     """A span until the answer is complete, with what the call was about."""
     answer, (_root, call) = run("aws_stream", 2, **VERSION_2)
     assert (answer, call.name, call.status) == (b'"{}"', "S3.GetObject", (0, ""))
     expected = {"aws.s3.bucket": "pictures", "aws.s3.key": "a.jpg", "rpc.system": "aws-api", "rpc.service": "S3",
-                "rpc.method": "GetObject", "http.response.status_code": 200, "cloud.region": "us-east-1"}  # fmt: skip
+                "rpc.method": "GetObject", "http.response.status_code": 200, "cloud.region": "us-east-1",
+                "server.address": "127.0.0.1", "server.port": int(target.url.rpartition(":")[2])}  # fmt: skip
     assert call.attributes == expected
 
 

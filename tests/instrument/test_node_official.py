@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.instrument import nodes
+from tests.instrument import comparison, nodes
 from tests.instrument.conftest import FUNCTIONS, Target
 from tests.instrument.nodes import NodeFunction
 from tests.instrument.recording import ENVIRONMENT, OFFICIAL, OURS, Recorded, record
@@ -184,29 +184,12 @@ def describe(span: Recorded) -> list[Any]:
 @pytest.mark.parametrize("scene", SCENES)
 def test_the_spans_are_the_same(recorded: Any, scene: str) -> None:
     """As many, in the same order, with the same names, kinds, parents, errors and recorded exceptions."""
-    different = set()
-    exceptions = set()
-    for official, ours in pairs(recorded, scene):
-        for theirs, own in ((official.name, ours.name), (official.kind, ours.kind), (official.parent, ours.parent)):
-            if theirs != own:
-                different.add((theirs, own))
-        assert official.failed == ours.failed
-        theirs, own = ([event.get("exception.type") for event in span.events] for span in (official, ours))
-        if theirs != own:
-            exceptions.add((*theirs, *own))
-    assert different == OTHER_SPANS.get(scene, set())
-    assert exceptions == OTHER_EXCEPTIONS.get(scene, set())
+    compared = pairs(recorded, scene)
+    assert comparison.other_spans(compared) == OTHER_SPANS.get(scene, set())
+    assert comparison.other_exceptions(compared) == OTHER_EXCEPTIONS.get(scene, set())
 
 
 def test_the_attributes_are_the_same_but_for_those_named_here(recorded: Any) -> None:
     """Over all scenes, by name."""
-    only_ours, only_official, other = set(), set(), set()
-    for scene in SCENES:
-        for official, ours in pairs(recorded, scene):
-            theirs, own = official.attributes, ours.attributes
-            only_ours |= own.keys() - theirs.keys()
-            only_official |= theirs.keys() - own.keys()
-            other |= {key for key in theirs.keys() & own.keys() if theirs[key] != own[key]}
-    assert only_ours == set(ONLY_OURS)
-    assert only_official == set(ONLY_OFFICIAL)
-    assert other == set(OTHER_VALUE)
+    compared = [pair for scene in SCENES for pair in pairs(recorded, scene)]
+    comparison.assert_attributes(compared, only_ours=ONLY_OURS, only_official=ONLY_OFFICIAL, other_value=OTHER_VALUE)

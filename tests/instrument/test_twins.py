@@ -15,6 +15,7 @@ import pytest
 
 import o2_lambda.instrument
 from o2_lambda.instrument.python.o2_tracing import settings, triggers
+from o2_lambda.instrument.python.o2_tracing.patches import botocore
 from tests.instrument.test_events import (
     HTTP_API,
     LOAD_BALANCER,
@@ -233,3 +234,17 @@ def test_odd_events_say_the_same_in_both() -> None:
         if found != by_python(*case)
     ]
     assert different == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "shop", "shop:live", "shop:$LATEST", "123456789012:function:shop", "123456789012:function:shop:live",
+        "arn:aws:lambda:us-east-1:123456789012:function:shop", "arn:aws:lambda:us-east-1:123456789012:function:shop:7",
+    ],
+)  # fmt: skip
+def test_a_function_that_is_invoked_has_its_name_without_version_and_alias(given: str) -> None:
+    """Whatever AWS takes for a function's name."""
+    script = "console.log(require(`${process.argv[1]}/patches/aws_sdk.js`).functionName(process.argv[2]))"
+    done = subprocess.run([str(NODE), "-e", script, str(LIB), given], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == botocore.function_name(given) == "shop"

@@ -10,14 +10,23 @@ const DEFAULT_PORTS = { 'http:': 80, 'https:': 443 };
 /** Starts the span of an HTTP request; null where there is nothing to trace. `origin` is `scheme://host[:port]`. */
 function startHttp(tracer, scope, method, origin, path) {
   const span = tracer.startClient(method, scope);
-  if (span === null) return null;
+  if (span === null) {
+    const covering = tracer.current();
+    // The client of an API learns its endpoint while it makes a request.
+    if (covering !== null && covering.attributes.has('rpc.system')) setServer(covering, origin);
+    return null;
+  }
   const { redact } = require('./urls.js');
-  const url = new URL(origin);
   span.set('http.request.method', method);
   span.set('url.full', redact(origin + path));
+  setServer(span, origin);
+  return span;
+}
+
+function setServer(span, origin) {
+  const url = new URL(origin);
   span.set('server.address', url.hostname);
   span.set('server.port', Number(url.port) || DEFAULT_PORTS[url.protocol]);
-  return span;
 }
 
 /** Notes the status of the answer. */

@@ -85,8 +85,14 @@ function describe(span, service, operation, input) {
   }
   if (service === 'Lambda' && typeof input.FunctionName === 'string') {
     span.set('faas.invoked_provider', 'aws');
-    span.set('faas.invoked_name', input.FunctionName.split(':').pop());
+    span.set('faas.invoked_name', functionName(input.FunctionName));
   }
+}
+
+/** Of a name, or of an ARN, which may lack its beginning; either may have a version or an alias behind. */
+function functionName(given) {
+  const [, qualified = given] = given.split(':function:');
+  return qualified.split(':')[0];
 }
 
 /** The client knows its region, or finds it out; it is there before the answer. */
@@ -117,4 +123,4 @@ function finish(span, error, output, tracer) {
   tracer.end(span, error || undefined);
 }
 
-module.exports = { patch, setRegion, start };
+module.exports = { functionName, patch, setRegion, start };

@@ -85,9 +85,14 @@ def _describe_call(span, client, service, operation, parameters):
             span.set("aws.dynamodb.table_names", [table])
     if service == "Lambda" and isinstance(parameters.get("FunctionName"), str):
         span.set("faas.invoked_provider", "aws")
-        span.set("faas.invoked_name", parameters["FunctionName"].rpartition(":")[2])
+        span.set("faas.invoked_name", function_name(parameters["FunctionName"]))
         span.set("faas.invoked_region", client.meta.region_name)
     aws_messages.describe(span, service, operation, parameters)
+
+
+def function_name(given):
+    """Of a name, or of an ARN, which may lack its beginning; either may have a version or an alias behind."""
+    return (given.partition(":function:")[2] or given).partition(":")[0]
 
 
 def _describe_answer(span, answer):
