@@ -139,10 +139,16 @@ def test_bad_settings_cost_a_line_and_nothing_else() -> None:
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:5000/a/"}, ("127.0.0.1", 5000, "/a/v1/traces")),
         ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:5000/t"}, ("127.0.0.1", 5000, "/t")),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://api.openobserve.ai/api/x"}, ("127.0.0.1", 4318, "/v1/traces")),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:70000"}, ("127.0.0.1", 4318, "/v1/traces")),
+        ({"O2_OTLP_PORT": "70000"}, ("127.0.0.1", 4318, "/v1/traces")),
+        ({"O2_OTLP_PORT": "²"}, ("127.0.0.1", 4318, "/v1/traces")),
     ],
 )
 def test_traces_go_to_this_machine_only(environ: dict[str, str], address: tuple[str, int, str]) -> None:
-    """The receiver's place comes from the usual variables; an endpoint elsewhere is the extension's business."""
+    """The receiver's place comes from the usual variables; an endpoint elsewhere is the extension's business.
+
+    What is no port is none of a socket either: to try would be told in every invocation.
+    """
     assert settings.read(environ, pytest.fail).address == address
 
 

@@ -261,6 +261,16 @@ def test_wrong_paths_and_methods_and_types_are_told(arena: Arena) -> None:
         assert read_answer(client.stream).status == 400
 
 
+def test_a_target_may_be_an_absolute_url(arena: Arena) -> None:
+    """HTTP asks every server to take one, though only clients of proxies send it."""
+    rig = arena.rig(**END, **with_otlp())
+    body = export_request("traces").SerializeToString()
+    for target in (f"http://localhost:{rig.otlp_port}/v1/traces", "HTTP://localhost/v1/traces?x=y"):
+        assert rig.export(target, body).status == 200
+    assert rig.export("http://localhost/v1/profiles", body).status == 404
+    assert flushed(rig)["traces"]["delivered"] == 2
+
+
 def test_a_body_over_the_limit_is_refused(arena: Arena) -> None:
     """413 arrives although the client is still sending, as a status in its own encoding."""
     rig = arena.rig(**END, **with_otlp())

@@ -300,7 +300,11 @@ def _spare_fd() -> int:
 
 
 def _path(message: Message) -> str:
-    return message.start[1].partition(b"?")[0].decode("latin-1")
+    """The path of the request's target, which may be an absolute URL (RFC 9112 3.2.2)."""
+    target = message.start[1].partition(b"?")[0]
+    if target[:7].lower() == b"http://":
+        target = b"/" + target[7:].partition(b"/")[2]
+    return target.decode("latin-1")
 
 
 def _content_type(message: Message) -> str:

@@ -37,8 +37,8 @@ def emit(level: str, text: str) -> None:
     """Prints one line. With level "" the text stands alone (the ledger's JSON)."""
     if level and LEVELS.index(level) < _state["threshold"]:  # type: ignore[operator] # an int
         return
-    line = mask(text).replace("\n", " ")[:LINE_LENGTH_MAX]
-    line = f"{TAG} {level} {line}\n" if level else f"{line}\n"
+    line = mask(text).replace("\n", " ")
+    line = f"{TAG} {level} {line[:LINE_LENGTH_MAX]}\n" if level else f"{line}\n"  # half a ledger would be none
     try:
         write(_STDOUT, line.encode("utf-8", "replace"))
     except OSError:

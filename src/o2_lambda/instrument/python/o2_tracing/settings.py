@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LOCAL_NAMES = ("localhost", "127.0.0.1", "0.0.0.0")  # noqa: S104 - told apart, not bound
 LOCAL_HOST = "127.0.0.1"  # not `localhost`: a look-up would cost more than the export
 RECEIVER_PORT = 4318
+PORTS = 65_536
 PATH = "/v1/traces"
 # What other services may send; only the first two go out, as OpenTelemetry's default has it.
 PROPAGATORS_READ = ("tracecontext", "baggage", "b3", "xray")
@@ -101,7 +102,7 @@ def _address(environ: Mapping[str, str]) -> tuple[str, int, str]:
         scheme, _, rest = environ.get(name, "").strip().partition("://")
         place, slash, folder = rest.partition("/")
         host, _, port = place.partition(":")
-        if scheme == "http" and host in LOCAL_NAMES and port.isdigit():
+        if scheme == "http" and host in LOCAL_NAMES and _is_port(port):
             whole = slash + folder if not path else (slash + folder).rstrip("/") + path
             return LOCAL_HOST, int(port), whole or "/"
     return _extension(environ)
@@ -109,7 +110,11 @@ def _address(environ: Mapping[str, str]) -> tuple[str, int, str]:
 
 def _extension(environ: Mapping[str, str]) -> tuple[str, int, str]:
     port = environ.get("O2_OTLP_PORT", "").strip()
-    return LOCAL_HOST, int(port) if port.isdigit() else RECEIVER_PORT, PATH
+    return LOCAL_HOST, int(port) if _is_port(port) else RECEIVER_PORT, PATH
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) < PORTS
 
 
 def _limits(environ: Mapping[str, str], report: Report) -> Limits:
