@@ -50,7 +50,7 @@ def build(
 ) -> None:
     """Build the layer from pinned sources; only what has changed is made anew.
 
-    Needs a Debian machine with make and perl.
+    Needs a Debian machine with make and cargo.
     """
     console = Console()
     cache = project_root() / ".cache" / "layer"
