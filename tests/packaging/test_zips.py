@@ -38,7 +38,7 @@ TRACING = [
     *(f"o2/node/lib/{name}.js" for name in ("stacks", "urls")),
     *(f"o2/node/lib/bridge/{name}.js" for name in ("contexts", "propagator", "registry", "spans", "values")),
     *(f"o2/node/lib/patches/{name}.js" for name in ("aws_messages", "aws_sdk", "aws_sdk_2", "ioredis", "mongodb")),
-    *(f"o2/node/lib/patches/{name}.js" for name in ("mysql2", "pg", "redis", "redis_1", "redis_calls")),
+    *(f"o2/node/lib/patches/{name}.js" for name in ("mysql2", "pg", "published", "redis", "redis_1", "redis_calls")),
     "o2/python/boot.py", "otel-instrument",
     *(f"o2/python/o2_tracing/{name}" for name in ("*.py", "patches/*.py", *BYTE_CODE)),
     *(f"o2/python/o2_tracing/patches/{name}" for name in BYTE_CODE),

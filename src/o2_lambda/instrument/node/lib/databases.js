@@ -76,4 +76,4 @@ function attempt(begin) {
   }
 }
 
-module.exports = { attempt, finish, replace, returning, startQuery, startStatement, watch };
+module.exports = { attempt, finish, firstWord, replace, returning, startQuery, startStatement, watch };

@@ -3,6 +3,7 @@
 // Patches the clients that the function uses: Node.js's own at the start, libraries once they are found among what has
 // been loaded. Nothing hooks into loading itself: that would show in the stack trace of whatever fails to load.
 
+const channels = require('diagnostics_channel');
 const Module = require('module');
 
 const { report } = require('./tracer.js');
@@ -27,6 +28,14 @@ const LIBRARIES = new Map([
   ['mongodb/lib/cmap/connection.js', ['mongodb', 'patch', ['mongodb']]],
 ]);
 const FOLDER = '/node_modules/';
+// Channels on which libraries publish their calls, and the names of their instrumentations: for a library in a bundle.
+const PUBLISHED = [
+  ['mysql2:query', ['mysql2']],
+  ['mysql2:execute', ['mysql2']],
+  ['ioredis:command', ['ioredis']],
+  ['node-redis:command', ['redis', 'redis-4']],
+  ['node-redis:batch', ['redis', 'redis-4']],
+];
 
 class Hooks {
   constructor(tracer, env) {
@@ -34,6 +43,7 @@ class Hooks {
     this._looks = 0;
     this._loaded = 0;
     this._patched = new Set();
+    this._silences = null; // library -> what ends the listening to what it publishes
     this._own('http', ['http'], env.AWS_LAMBDA_RUNTIME_API);
     this._own('undici', ['undici'], undefined);
   }
@@ -46,6 +56,7 @@ class Hooks {
   look() {
     if (this._looks > LOOKS_MAX) return;
     this._looks += 1;
+    if (this._silences === null) this._listen();
     const files = Object.keys(Module._cache);
     if (files.length === this._loaded) return;
     this._loaded = files.length;
@@ -56,6 +67,28 @@ class Hooks {
       const [name, change, names] = found;
       if (!this._tracer.settings.traces(names)) continue;
       this._attempt(name, () => require(`./patches/${name}.js`)[change](Module._cache[file].exports, this._tracer));
+      for (const silence of this._silences.get(names[0]) || []) silence(); // a call would have two spans
+    }
+  }
+
+  /** Listens to the libraries that publish their calls; what follows these is loaded with the first one. */
+  _listen() {
+    this._silences = new Map();
+    for (const [name, names] of PUBLISHED) {
+      if (!this._tracer.settings.traces(names)) continue;
+      const channel = `tracing:${name}:start`;
+      let started = null;
+      const listener = (call) => {
+        try {
+          if (started === null) started = require('./patches/published.js').follow(name, this._tracer);
+          started(call);
+        } catch {
+          // no trace of this call
+        }
+      };
+      channels.subscribe(channel, listener);
+      const silences = this._silences.get(names[0]) || [];
+      this._silences.set(names[0], [...silences, () => channels.unsubscribe(channel, listener)]);
     }
   }
 

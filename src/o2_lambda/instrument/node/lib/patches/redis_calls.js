@@ -26,12 +26,15 @@ function masked(words) {
   return [String(words[0]).toUpperCase(), ...Array.from(words).slice(1).fill('?')].join(' ');
 }
 
-/** Ends the span with what becomes of the promise, and notes Redis' own code of an error. */
+/** Ends the span with what becomes of the promise. */
 function watchReply(tracer, span, promise) {
-  return watch(tracer, span, promise, (error) => {
-    if (error) span.set('db.response.status_code', (ERROR_CODE.exec(error.message) || [])[0]);
-    tracer.end(span, error);
-  });
+  return watch(tracer, span, promise, (error) => finishReply(tracer, span, error));
 }
 
-module.exports = { startBatch, startCommand, watchReply };
+/** Ends the span, and notes Redis' own code of an error. */
+function finishReply(tracer, span, error) {
+  if (error) span.set('db.response.status_code', (ERROR_CODE.exec(error.message) || [])[0]);
+  tracer.end(span, error);
+}
+
+module.exports = { finishReply, startBatch, startCommand, watchReply };
