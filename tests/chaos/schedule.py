@@ -12,6 +12,7 @@ TIMEOUT_MS = 6000
 ENDS = ("return",) * 12 + ("raise", "raise", "crash", "kill", "hang")
 # Nobody but Lambda can tell that the runtime is dead: where it does not, what follows cannot be asked for in time.
 HIDE_THE_END = {"missing_runtime_done", "drop_posts", "reorder_batches", "oversize_split_bytes"}
+NAMES = ("", "good", "good", "gone", "silent", "slow", "moved")
 BUDGETS_MS = (0, 100, 300, 1000)
 
 
@@ -67,19 +68,22 @@ def draw(seed: int) -> Schedule:
         "O2_MAX_RETRY_DELAY_MS": str(dice.choice((100, 1000, 30_000))),
         "O2_MAX_BUFFER_SIZE_MB": str(dice.choice((1, 10, 10))),
     }
-    steps = tuple(_step(dice, tls=tls) for _ in range(dice.randint(2, 6)))
+    places = ("",) * 6 + ("few descriptors", "full tmp") + (() if tls else ("own name server",))
+    confinement = dice.choice(places)
+    named = confinement == "own name server"
+    steps = tuple(_step(dice, tls=tls, named=named) for _ in range(dice.randint(2, 6)))
     return Schedule(
         f"seed {seed}",
         steps,
         settings,
         tls=tls,
-        confinement=dice.choice(("",) * 6 + ("few descriptors", "full tmp")),
+        confinement=confinement,
         cpus=0.07 if dice.random() < 0.06 else None,
         log_format=dice.choice(("Text", "Text", "JSON")),
     )
 
 
-def _step(dice: random.Random, *, tls: bool) -> Step:
+def _step(dice: random.Random, *, tls: bool, named: bool) -> Step:
     event = {
         "lines": dice.choice((0, 1, 3, 20, 200, 2000)),
         "width": dice.choice((0, 40, 200)),
@@ -98,4 +102,12 @@ def _step(dice: random.Random, *, tls: bool) -> Step:
         platform = dice.choice(PLATFORM)(dice)
     if event["ends"] in ("crash", "kill") and HIDE_THE_END & platform.keys():
         platform = {}
-    return Step(event, upstream, platform, dice.choice((0, 0, 50, 300)), dice.choice(("", "", "reset", "forget")))
+    return Step(
+        event,
+        upstream,
+        platform,
+        idle_ms=dice.choice((0, 0, 50, 300)),
+        cut=dice.choice(("", "", "reset", "forget")),
+        restart=dice.random() < 0.05,
+        names=dice.choice(NAMES) if named else "",
+    )

@@ -47,8 +47,8 @@ class Trouble:
 HEALTHY = Trouble("healthy")
 DOWN = Trouble("down", route="down")
 BLACK_HOLE = Trouble("black hole", {"black_hole": True})
-REQUEST_BYTES = (0, 1, 5, 60, 200, 300, 500, 5000)
-ANSWER_BYTES = (0, 1, 9, 12, 40, 80, 120, 150, 170, 200)
+REQUEST_BYTES = (*range(600), 5000)  # of the head each, and within a body
+ANSWER_BYTES = tuple(range(220))
 UPSTREAM = (
     HEALTHY,
     HEALTHY,
@@ -56,7 +56,9 @@ UPSTREAM = (
     DOWN,
     BLACK_HOLE,
     Trouble("server error", {"status": 503}, choices={"status": (500, 502, 503, 504)}),
-    Trouble("overload", {"status": 429}, choices={"status": (429, 503), "retry_after": ("0", "1", "2", "120", "soon")}),
+    Trouble(
+        "overload", {"status": 429}, choices={"status": (429, 503), "retry_after": (None, "0", "1", "2", "120", "soon")}
+    ),
     Trouble("client error", {"status": 400}, choices={"status": (400, 404, 405, 408, 409, 413, 415, 422, 431)}),
     Trouble("redirect", {"status": 307}, choices={"status": (301, 302, 307, 308)}),
     Trouble("credentials refused", {"status": 401}, choices={"status": (401, 403)}),

@@ -209,7 +209,8 @@ class World:
         hangs = unanswered and any({"black_hole", "half_close"} & trouble.fault.keys() for trouble in schedule.troubles)
         survived = last.event.get("ends", "return") in ("return", "raise")
         forgotten = any(step.cut == "forget" for step in schedule.steps)  # takes two seconds to be noticed
-        return survived and not forgotten and not hangs and self.upstream.is_clear
+        nameless = {"gone", "silent", "slow", "moved"} & {step.names for step in schedule.steps}  # not asked for anew
+        return survived and not forgotten and not hangs and not nameless and self.upstream.is_clear
 
     def _weigh(self, sandbox: LocalLambda, evidence: Evidence) -> None:
         with contextlib.suppress(OSError, KeyError):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections import Counter
 
 import pytest
@@ -24,6 +25,26 @@ def handler(event, context):
         time.sleep(event.get("pause_s", 0))
     if event.get("DurableExecutionArn"):
         return {"Status": "PENDING"}
+"""
+
+STREAMING = """
+import os, socket
+
+host, port = os.environ["AWS_LAMBDA_RUNTIME_API"].split(":")
+prefix = "/2018-06-01/runtime/invocation"
+while True:
+    with socket.create_connection((host, int(port))) as api, api.makefile("rb") as answers:
+        api.sendall(f"GET {prefix}/next HTTP/1.1\\r\\nHost: {host}\\r\\n\\r\\n".encode())
+        head = list(iter(lambda: answers.readline().decode().strip(), ""))
+        request_id = next(line[31:] for line in head if line.lower().startswith("lambda-runtime-aws-request-id: "))
+    with socket.create_connection((host, int(port))) as api, api.makefile("rb") as answers:
+        fields = "Transfer-Encoding: chunked\\r\\nLambda-Runtime-Function-Response-Mode: streaming\\r\\n"
+        api.sendall(f"POST {prefix}/{request_id}/response HTTP/1.1\\r\\nHost: {host}\\r\\n{fields}\\r\\n".encode())
+        for number in range(3):
+            print("line", number, flush=True)
+            api.sendall(b"8\\r\\npiece %d \\r\\n" % number)
+        api.sendall(b"0\\r\\n\\r\\n")
+        answers.readline()
 """
 
 
@@ -110,3 +131,17 @@ async def test_a_crash_of_a_managed_instance_fails_all_that_it_served(stage: Sta
         await asyncio.to_thread(eventually, lambda: len(stage.stored("failure")) == 2, "both failures")
     told = {row["requestid"]: row["record_reason"] for row in stage.stored("failure")}
     assert told == {invocation.request_id: "crash" for invocation in served}
+
+
+async def test_a_streamed_response_and_its_lines(stage: Stage) -> None:
+    """An answer in pieces is an invocation like any other: its lines and runtimeDone arrive under its request."""
+    script = stage.folder / "streaming.py"
+    script.write_text(STREAMING)
+    async with Emulator(stage.config(runtime_command=[sys.executable, "-I", script])) as emulator:
+        result = await emulator.invoke(b"{}")
+        assert result.payload == b"piece 0 piece 1 piece 2 "
+        await emulator.shutdown()
+    lines = [(row["requestid"], row["message"]) for row in stage.stored("function")]
+    assert lines == [(result.request_id, f"line {number}\n") for number in range(3)]
+    [done] = stage.stored("platform.runtimeDone")
+    assert done["record_metrics_producedbytes"] == len(result.payload)

@@ -143,7 +143,10 @@ class FaultProxy:
             tunnel = _Tunnel(client, self.upstream, replace(self.faults), self._note_abandoned)
             task = self._loop.create_task(tunnel.run())
             self._tunnels[task] = tunnel
-            task.add_done_callback(self._tunnels.pop)
+            task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tunnels.pop(task).hang_up()  # a task that is cancelled before its first turn has not done it itself
 
     def _note_abandoned(self) -> None:
         self._abandoned += 1
@@ -194,9 +197,13 @@ class _Tunnel:
             self.ends_with_reset = True
         finally:
             server.close()
-            if self.ends_with_reset:
-                self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
-            self._client.close()
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """End the client's connection, once."""
+        if self.ends_with_reset and self._client.fileno() >= 0:
+            self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        self._client.close()
 
     def forget(self) -> None:
         """Discard from now on whatever the client's side sends."""
