@@ -128,6 +128,7 @@ class World:
         self.done_ms: int | None = None
         self.hold_ms: list[int] = []  # of each invocation: from runtimeDone to our `/next`
         self.turn_ms = 0  # what each turn takes
+        self.skew_ms = 0  # how far Lambda's wall clock is ahead of ours
         self.receiving = False
         self._request_id = ""
         self._numbers = 0
@@ -151,16 +152,16 @@ class World:
         self.deadline_ms = self.ms + timeout_ms
         self.done_ms = None
         self._lifecycle_event(
-            {"eventType": "INVOKE", "requestId": self._request_id, "deadlineMs": WALL_OFFSET_MS + self.deadline_ms}
+            {"eventType": "INVOKE", "requestId": self._request_id, "deadlineMs": self._lambda_ms(self.deadline_ms)}
         )
         return self._request_id
 
-    def shutdown(self, *, timeout_ms: int = 2000, reason: str = "spindown", skew_ms: int = 0) -> None:
-        """SHUTDOWN arrives; Lambda's wall clock is ahead of ours by `skew_ms`."""
+    def shutdown(self, *, timeout_ms: int = 2000, reason: str = "spindown") -> None:
+        """SHUTDOWN arrives."""
         assert self.is_polling
         self.deadline_ms = self.ms + timeout_ms
-        deadline_wall_ms = WALL_OFFSET_MS + self.deadline_ms + skew_ms
-        self._lifecycle_event({"eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": deadline_wall_ms})
+        deadline_ms = self._lambda_ms(self.deadline_ms)
+        self._lifecycle_event({"eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": deadline_ms})
 
     def _lifecycle_event(self, event: dict[str, Any]) -> None:
         self.is_polling = False
@@ -180,8 +181,11 @@ class World:
         self.step()
 
     def _time(self) -> bytes:
-        at = datetime.fromtimestamp((WALL_OFFSET_MS + self.ms) // 1000, UTC)
-        return at.strftime(f"%Y-%m-%dT%H:%M:%S.{self.ms % 1000:03}Z").encode()
+        ms = self._lambda_ms(self.ms)
+        return datetime.fromtimestamp(ms // 1000, UTC).strftime(f"%Y-%m-%dT%H:%M:%S.{ms % 1000:03}Z").encode()
+
+    def _lambda_ms(self, ms: int) -> int:
+        return WALL_OFFSET_MS + ms + self.skew_ms
 
     def log(self, count: int = 1, *, pad: str = "") -> None:
         """The function prints lines, each of them different."""

@@ -43,6 +43,19 @@ def test_deadline_of_a_clock_that_is_hours_ahead_is_not_believed() -> None:
     assert world.polls == 3
 
 
+@pytest.mark.parametrize("skew_ms", [-500, 2000, 60_000])
+def test_a_clock_that_is_ahead_does_not_move_the_deadline(skew_ms: int) -> None:
+    """platform.start tells when the invocation began on Lambda's own clock, so how long it may take is known."""
+    world = World(O2_FLUSH_STRATEGY="end")
+    world.skew_ms = skew_ms
+    request_id = world.invoke(timeout_ms=3000)
+    world.telemetry(events.start(request_id))
+    world.advance(3000 - DEADLINE_MARGIN_MS + min(0, skew_ms) - 1)
+    assert world.polls == 1
+    world.advance(1)
+    assert world.polls == 2
+
+
 def test_slow_turns_let_go_earlier_before_the_deadline() -> None:
     """Where turns take long, the deadline is noticed late."""
     world = World(O2_FLUSH_STRATEGY="end")

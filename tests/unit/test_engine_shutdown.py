@@ -175,7 +175,8 @@ def test_deadline_that_cannot_be_is_not_believed(skew_ms: int) -> None:
     """After a freeze Lambda's clock and ours may differ by hours: what is surely left of the two seconds is used."""
     world = after_one_invocation(silent, O2_FLUSH_BUDGET_MS="100")
     began_ms = world.ms
-    world.shutdown(skew_ms=skew_ms)
+    world.skew_ms = skew_ms
+    world.shutdown()
     world.advance(3000)
     assert world.exit_ms == began_ms + 2000 - RUNTIME_GRACE_MS - SHUTDOWN_RESERVE_MS
 

@@ -220,7 +220,9 @@ class Engine:
         if not self._waits_for_done or strategy == flush.CONTINUOUS:
             self.destinations.flush()
             return
-        self._hold = Hold(started_ms=now.ms, deadline_ms=deadline_ms, budget_ms=self.config.flush_budget_ms)
+        budget_ms = self.config.flush_budget_ms
+        told_ms = get(event, "deadlineMs")
+        self._hold = Hold(started_ms=now.ms, deadline_ms=deadline_ms, budget_ms=budget_ms, told_ms=told_ms)
         if self._done_id == self._request_id:
             self._function_done(now)
 
@@ -362,6 +364,8 @@ class Engine:
             self._restore()
         elif fact.type == "platform.start":
             self._started_id = fact.request_id
+            if self._hold is not None and fact.request_id == self._request_id:
+                self._hold.function_started(fact.time_us // 1000)
         elif fact.type == "platform.report":
             self._reported_id = fact.request_id or self._request_id
             if self._reported_id == self._request_id == self._started_id:
