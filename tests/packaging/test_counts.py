@@ -36,8 +36,8 @@ class Bounds(NamedTuple):
 
 
 BOUNDS = {
-    "plain": Bounds(instructions_until_next=14_600_000, calls_until_register=180, bytes=7_400_000),
-    "snapshot": Bounds(instructions_until_next=285_000, calls_until_register=16, bytes=11_000_000),
+    "plain": Bounds(instructions_until_next=14_600_000, calls_until_register=180, bytes=6_950_000),
+    "snapshot": Bounds(instructions_until_next=285_000, calls_until_register=16, bytes=10_600_000),
 }
 FILE_CALLS = {"open", "openat", "readlink", "readlinkat", "stat", "newfstatat", "access"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,8 +54,13 @@ def build(
     lanes = list(dict.fromkeys(arches))  # side by side: some steps keep no more than one core busy
     wanted = list(variants)
     builder = Builder(store, jobs=max(1, JOBS // len(lanes)))
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        cores = pool.map(lambda arch: _core_entries(builder, arch, flavour or DEFAULT_FLAVOUR[arch]), lanes)
+    with ThreadPoolExecutor() as pool:
+        ahead: list[Future[object]] = [pool.submit(builder.inputs.fetch_sources)]
+        if FULL in wanted:
+            ahead.append(pool.submit(tracing_entries, builder.inputs))
+        cores = list(pool.map(lambda arch: _core_entries(builder, arch, flavour or DEFAULT_FLAVOUR[arch]), lanes))
+        for each in ahead:
+            each.result()
     paths = []
     for arch, core in zip(lanes, cores, strict=True):
         for variant in wanted:

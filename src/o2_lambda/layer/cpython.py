@@ -45,7 +45,9 @@ X86_64_ONLY = ("HAVE_GCC_ASM_FOR_X64", "HAVE_GCC_ASM_FOR_X87")
 OPTIMIZE = "-DNDEBUG -O3 -fwrapv -DWITH_PYMALLOC_RADIX_TREE=0"
 LIBRARY = "libpython.a"
 INTERPRETER = "_bootstrap_python"  # CPython's own name for it: no extension modules, the library read from the sources
+# The compiler of Python, which is not run where the layer is: for it, small is better than fast.
 _GOALS = """
+Parser/parser.o Python/Python-ast.o Python/compile.o Python/symtable.o: PY_CORE_CFLAGS += -Os
 o2-library: $(LIBRARY_OBJS_OMIT_FROZEN) $(MODOBJS)
 \t$(AR) rcsD {library} $^
 """

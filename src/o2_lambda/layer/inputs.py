@@ -113,6 +113,12 @@ class Inputs:
 
         return self.store.result(f"crate-{crate.package}", crate, make)
 
+    def fetch_sources(self) -> None:
+        """Fetches ahead what a build needs, while the compiler is fetched."""
+        self.source(CPYTHON)
+        self.crate(AWS_LC)
+        self.source(ZLIB)
+
     def zig(self) -> Path:
         """The compiler's executable."""
         return self.wheel(ZIG, executable="ziglang/zig")

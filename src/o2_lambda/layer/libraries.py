@@ -22,7 +22,14 @@ AWS_LC_UNNEEDED = re.compile(
     r"|crypto/decrepit/(?!ripemd)|fork_ube_detect"  # randomness.c stands in for the last
 )
 # No second source of entropy that measures the CPU's jitter; the kernel and the CPU's own instruction are used.
-AWS_LC_FLAGS = ["-DBORINGSSL_IMPLEMENTATION", "-DDISABLE_CPU_JITTER_ENTROPY", "-DHAVE_LINUX_RANDOM_H", "-DNDEBUG", "-w"]
+AWS_LC_FLAGS = [
+    "-Os",
+    "-DBORINGSSL_IMPLEMENTATION",
+    "-DDISABLE_CPU_JITTER_ENTROPY",
+    "-DHAVE_LINUX_RANDOM_H",
+    "-DNDEBUG",
+    "-w",
+]
 # The TLS half is C++ that takes no runtime. One unit compiles in a fifth of the time; these define names twice.
 AWS_LC_CPP_FLAGS = ["-std=c++14", "-fno-exceptions", "-fno-rtti"]
 AWS_LC_APART = ("bio_ssl.cc", "handshake_server.cc", "ssl_privkey.cc", "tls13_client.cc", "tls13_server.cc")
