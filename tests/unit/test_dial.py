@@ -65,6 +65,7 @@ def test_an_answer_is_handed_on(servers: NameServers) -> None:
     assert resolver.addresses("a.test", 443, later()) == FOUND
     assert resolver.addresses("a.test", 443, later()) == FOUND
     assert servers.asked == ["a.test", "a.test"]
+    assert len(resolver._workers) == 1, "a thread serves many"
 
 
 def test_a_name_that_is_unknown_is_told_at_once(servers: NameServers) -> None:

@@ -58,12 +58,24 @@ class _Lookup:
         return not self.found and self.error is None
 
 
+class _Worker:
+    """A thread for look-ups; between them it sleeps, as a thread's end costs memory that nothing else needs."""
+
+    __slots__ = ("lookup", "work")
+
+    def __init__(self, lookup: _Lookup) -> None:
+        self.lookup = lookup
+        self.work = _thread.allocate_lock()  # released when there is another look-up
+        self.work.acquire()
+
+
 class Resolver:
-    """Looks names up, each in a thread that nobody waits for beyond the bound. For one caller at a time."""
+    """Looks names up in threads that nobody waits for beyond the bound. For one caller at a time."""
 
     def __init__(self, ask: Callable[..., list[Any]] = getaddrinfo) -> None:
         self._ask = ask
         self._lookups: list[_Lookup] = []
+        self._workers: list[_Worker] = []  # no more than there may be look-ups
         self._news = _thread.allocate_lock()  # released whenever a look-up ends
         self._news.acquire()
 
@@ -88,11 +100,24 @@ class Resolver:
     def _begin(self, name: tuple[bytes, int]) -> _Lookup:
         lookup = _Lookup(name)
         self._lookups.append(lookup)
+        for worker in self._workers:
+            if not worker.lookup.is_running:
+                worker.lookup = lookup
+                worker.work.release()
+                return lookup
+        worker = _Worker(lookup)
         try:
-            _thread.start_new_thread(self._run, (lookup,))
+            _thread.start_new_thread(self._serve, (worker,))
         except (RuntimeError, MemoryError):  # no room for a thread: without a bound, then
             self._run(lookup)
+        else:
+            self._workers.append(worker)
         return lookup
+
+    def _serve(self, worker: _Worker) -> None:
+        while True:
+            self._run(worker.lookup)
+            worker.work.acquire()
 
     def _run(self, lookup: _Lookup) -> None:
         try:
