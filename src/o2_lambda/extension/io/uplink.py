@@ -339,7 +339,7 @@ def describe(error: Exception, url: Url) -> str:
     if isinstance(error, gaierror):
         return f"{where}: host name cannot be resolved"
     if isinstance(error, LookupTimeoutError):
-        return f"{where}: no answer from the name servers"
+        return f"{where}: host name cannot be resolved: no answer from the name servers"
     if isinstance(error, TimeoutError):
         return f"{where}: timed out"
     message = getattr(error, "verify_message", None)
