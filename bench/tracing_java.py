@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from o2_lambda.emulator.runtimes import resolve
 from o2_lambda.layer.build import project_root
-from o2_lambda.layer.java import AGENT, fetched
+from o2_lambda.layer.java import AGENT
+from o2_lambda.layer.maven import fetched
 from o2_lambda.layer.store import Store
 
 if TYPE_CHECKING:

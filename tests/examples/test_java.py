@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from o2_lambda.layer.build import JAVA_AGENT, WRAPPER
-from o2_lambda.layer.java import AGENT, fetched
+from o2_lambda.layer.java import AGENT
+from o2_lambda.layer.maven import fetched
 from o2_lambda.layer.names import EXECUTABLE
 from o2_lambda.layer.process import LayerError
 from o2_lambda.layer.store import Store

@@ -31,7 +31,7 @@ CORE = [
     *(f"o2/licenses/{name}.txt" for name in ("o2-lambda-extension", "zig-compiler-rt", "zlib")),
     "o2/sbom.spdx.json",
 ]
-BYTE_CODE = [f"__pycache__/*.cpython-{version}.pyc" for version in ("310", "311", "312", "313", "314")]
+BYTE_CODE = [f"__pycache__/*.cpython-{version}.pyc" for version in ("39", "310", "311", "312", "313", "314")]
 TRACING = [
     *(f"o2/node/{name}" for name in ("handler.js", "module.mjs", "package.json", "sender.js", "tracer.js")),
     *(f"o2/node/lib/{name}.js" for name in ("databases", "environment", "http_events", "message_events", "sampling")),

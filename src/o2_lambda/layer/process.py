@@ -19,6 +19,7 @@ _OUTSIDE = {
     *("CC", "CFLAGS", "CPPFLAGS", "CXX", "CXXFLAGS", "LDFLAGS", "LIBS", "CPATH", "LIBRARY_PATH", "AR", "RANLIB"),
 }
 _LINE_LENGTH_MAX = 300
+_PACKAGES = {"mvn": "maven"}  # of Debian, where they are not named like the tool
 
 
 class LayerError(Exception):
@@ -84,6 +85,7 @@ def require(*tools: str) -> None:
     """Raises LayerError naming the tools that this machine does not have."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
+        packages = " ".join(_PACKAGES.get(tool, tool) for tool in missing)
         raise UnavailableError(
-            f"the layer build needs {', '.join(missing)}: install it (Debian: apt-get install {' '.join(missing)})"
+            f"the layer build needs {', '.join(missing)}: install it (Debian: apt-get install {packages})"
         )

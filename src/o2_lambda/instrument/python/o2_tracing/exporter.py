@@ -220,7 +220,7 @@ class Exporter:
                 self._report(f"traces reach {self._place()} again; {self.dropped} spans were dropped")
             return
         self.dropped += spans
-        if status in {b"429", b"503"} or status[:1] == b"5":
+        if status in (b"429", b"503") or status[:1] == b"5":
             raise OSError(f"status {status.decode('latin-1')}")
 
     def _fail(self, reason: str) -> None:

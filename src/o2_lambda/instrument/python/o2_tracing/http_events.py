@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # HTTP methods of the semantic conventions; any other is _OTHER, so that names stay few.
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"})
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY")
 
 
 def read(event: dict[str, Any], asked: dict[str, Any], propagators: tuple[str, ...]) -> Trigger:

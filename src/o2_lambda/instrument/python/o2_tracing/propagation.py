@@ -14,10 +14,10 @@ TRACE_DIGITS, SPAN_DIGITS = 32, 16
 STATE_CHARS_MAX = 512  # W3C asks to carry at least so many
 BAGGAGE_CHARS_MAX = 8192  # W3C's limit
 XRAY_HEADER = "x-amzn-trace-id"
-HEADERS = frozenset({
+HEADERS = (
     "traceparent", "tracestate", "baggage", "b3", "x-b3-traceid", "x-b3-spanid", "x-b3-sampled", "x-b3-flags",
     XRAY_HEADER,
-})  # fmt: skip
+)  # fmt: skip
 
 
 def pick(headers: Any) -> dict[str, str]:
@@ -126,7 +126,7 @@ def _b3_multi(headers: Mapping[str, str]) -> SpanContext | None:
 
 def _b3_context(trace_id: str, span_id: str, sampled: str) -> SpanContext | None:
     # Without a decision the receiver decides: sampled, as everywhere here where nobody said no.
-    no = sampled in {"0", "false"}
+    no = sampled in ("0", "false")
     return _context(trace_id.rjust(TRACE_DIGITS, "0") if trace_id else "", span_id, 0 if no else SAMPLED)
 
 

@@ -22,7 +22,7 @@ PATH = "/v1/traces"
 # What other services may send; only the first two go out, as OpenTelemetry's default has it.
 PROPAGATORS_READ = ("tracecontext", "baggage", "b3", "xray")
 PROPAGATORS_WRITTEN = ("tracecontext", "baggage")
-PROPAGATORS = frozenset({"tracecontext", "baggage", "b3", "b3multi", "xray"})
+PROPAGATORS = ("tracecontext", "baggage", "b3", "b3multi", "xray")
 ALIASES = {"xray-lambda": "xray"}  # its own source, `_X_AMZN_TRACE_ID`, is a link here and never a parent
 ALL = "*"  # of the instrumentations
 COUNT_DEFAULT = 128

@@ -109,7 +109,7 @@ class Tracer:
     def error_details(error: BaseException) -> dict[str, Any]:
         """The attributes of an exception event."""
         kind = type(error)
-        plain = kind.__module__ in {"builtins", "__main__", None}
+        plain = kind.__module__ in ("builtins", "__main__", None)
         name = kind.__qualname__ if plain else f"{kind.__module__}.{kind.__qualname__}"
         return {"exception.type": name, "exception.message": _message(error), "exception.stacktrace": _stack(error)}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 REDACTED = "REDACTED"
 # Query parameters that grant access: signatures and tokens of presigned URLs (names from the semantic conventions,
 # and AWS's signature version 4).
-SECRETS = frozenset({
+SECRETS = (
     "awsaccesskeyid", "signature", "sig", "x-goog-signature", "x-amz-signature", "x-amz-credential",
     "x-amz-security-token",
-})  # fmt: skip
+)  # fmt: skip
 URL_CHARS_MAX = 2048
 
 
