@@ -153,7 +153,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, default=Path("target/bench/extension.json"), help="raw data (%(default)s)")
     parser.add_argument("--plot", type=Path, default=Path("target/bench/extension.png"), help="picture (%(default)s)")
     parser.add_argument("--among-others", action="store_true", help="do not run with real-time priority")
-    return parser.parse_args()
+    options = parser.parse_args()
+    others = [word.rpartition("=")[2] for word in options.vs]
+    for name, path in [("--executable", options.executable), *(("--vs", Path(word)) for word in others)]:
+        if path and not os.access(path, os.X_OK):
+            parser.error(f"{name} {path} is no file that can be run; give the path of an extension's executable")
+    return options
 
 
 def main() -> None:

@@ -128,6 +128,24 @@ def test_one_more_import_before_next_is_noticed(arena: Arena) -> None:
     assert "json" in loaded_before_next(arena, "from o2_lambda.extension import boot\nimport json\n")
 
 
+def test_the_way_to_the_server_opens_before_the_engine_is_loaded(arena: Arena) -> None:
+    """Connecting takes the network's time, loading the engine ours: together they would take the sum."""
+    path = arena.folder / "modules"
+    patch = f"""
+from o2_lambda.extension.io.uplink import Uplink
+warm = Uplink.warm
+def spy(self, url):
+    open({str(path)!r}, "w").write(" ".join(sys.modules))
+    warm(self, url)
+Uplink.warm = spy
+"""
+    arena.rig(patch=patch)
+    eventually(lambda: path.exists() and path.read_text(), "the list of modules")
+    loaded = set(path.read_text().split())
+    assert "o2_lambda.extension.config" in loaded
+    assert loaded.isdisjoint({"o2_lambda.extension.engine", "o2_lambda.extension.io.loop"})
+
+
 @pytest.mark.smoke
 def test_registers_under_the_base_name_of_its_file(arena: Arena) -> None:
     """Lambda takes only the file's own name for an external extension; a renamed layer file still works."""

@@ -181,6 +181,20 @@ def test_deadline_that_cannot_be_is_not_believed(skew_ms: int) -> None:
     assert world.exit_ms == began_ms + 2000 - RUNTIME_GRACE_MS - SHUTDOWN_RESERVE_MS
 
 
+@pytest.mark.parametrize("runtime_ms", [100, 500, 599])
+def test_a_clock_that_is_ahead_does_not_hide_what_the_runtime_took(runtime_ms: int) -> None:
+    """Lambda's clock is ahead by what a slow runtime has used of the two seconds: the sum looks like all of them."""
+    world = World(silent, settings={"O2_FLUSH_BUDGET_MS": "100", "O2_FLUSH_STRATEGY": "end"})
+    world.skew_ms = runtime_ms
+    world.telemetry(events.start(world.invoke()))
+    world.finish()
+    world.let_go()
+    began_ms = world.ms
+    world.shutdown(timeout_ms=2000 - runtime_ms)
+    world.advance(3000)
+    assert world.exit_ms == began_ms + 2000 - runtime_ms - SHUTDOWN_RESERVE_MS
+
+
 def test_request_at_shutdown_ends_with_the_drain() -> None:
     """No request is given more time than there is."""
     world = after_one_invocation()

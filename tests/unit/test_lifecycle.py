@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from o2_lambda.extension.core.lifecycle import TRANSITIONS, Lifecycle
+from o2_lambda.extension.core.lifecycle import RUNTIME_GRACE_MS, SHUTDOWN_MS, TRANSITIONS, Lifecycle
 
 STATES = ("PARKED", "RUNNING", "DRAINING", "DONE")
 FACTS = ("INVOKE", "SHUTDOWN", "OTHER", "LET_GO", "DRAINED")
@@ -48,3 +48,23 @@ def test_unknown_fact_raises(fact: str) -> None:
     """A misspelt fact cannot go unnoticed."""
     with pytest.raises(KeyError):
         Lifecycle().move(fact)
+
+
+def test_a_clock_that_was_set_right_costs_one_hold_at_most() -> None:
+    """How far Lambda's clock is ahead is learnt anew from each platform.start."""
+    lifecycle = Lifecycle()
+    lifecycle.invocation_ms(7_203_000, 0)
+    assert lifecycle.invocation_began(7_200_000) == 3000
+    assert lifecycle.invocation_ms(8_203_000, 1_000_000) == 3000, "two hours ahead, as before"
+    assert lifecycle.invocation_ms(8_303_000, 8_300_000) < 0, "taken for over, which is safe"
+    assert lifecycle.invocation_began(8_300_000) == 3000
+    assert lifecycle.invocation_ms(8_403_000, 8_400_000) == 3000
+
+
+@pytest.mark.parametrize("deadline", [None, "soon", 1.5])
+def test_a_deadline_that_is_no_number_changes_nothing(deadline: object) -> None:
+    """The last plausible time counts; at shutdown what is left of the two seconds at least."""
+    lifecycle = Lifecycle()
+    assert lifecycle.invocation_ms(3000, 0) == 3000
+    assert lifecycle.invocation_ms(deadline, 0) == 3000
+    assert lifecycle.shutdown_ms(deadline, 0) == SHUTDOWN_MS - RUNTIME_GRACE_MS

@@ -81,9 +81,9 @@ def run(name: str) -> None:
         if environ.get(b"O2_STRICT", b"").strip().lower() in (b"1", b"true", b"yes", b"on"):
             _refuse_bad_settings(boot)
         _subscribe_and_poll(boot)
-        from o2_lambda.extension.io import loop  # noqa: PLC0415 - after the first `/next`: all the rest of the program
+        from o2_lambda.extension import serve  # noqa: PLC0415 - after the first `/next`: all the rest of the program
 
-        loop.run(boot)
+        serve.run(boot)
     except Exception as error:  # noqa: BLE001 - whatever it is, the function must not notice
         from o2_lambda.extension import passive  # noqa: PLC0415 - only after a bug
 

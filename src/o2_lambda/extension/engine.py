@@ -100,12 +100,12 @@ class Engine:
         self._events += 1
         self._interval_at_ms = now.ms + self.config.flush_interval_ms
         self._splicer.thaw(now.ms)
-        deadline_ms = now.ms + self.lifecycle.time_left_ms(kind, get(event, "deadlineMs"), now.wall_ms)
+        told_ms = get(event, "deadlineMs")
         if kind == "SHUTDOWN":
             self._shutdown_reason = str(get(event, "shutdownReason"))
-            self._begin_shutdown(deadline_ms, now)
+            self._begin_shutdown(now.ms + self.lifecycle.shutdown_ms(told_ms, now.wall_ms), now)
         elif kind == "INVOKE":
-            self._begin_invocation(event, deadline_ms, now)
+            self._begin_invocation(event, now.ms + self.lifecycle.invocation_ms(told_ms, now.wall_ms), now)
         else:
             self.lifecycle.move("OTHER")
             self.lines.add("WARN", f"Unknown event {kind!r:.40} from the Extensions API ignored")
@@ -220,9 +220,7 @@ class Engine:
         if not self._waits_for_done or strategy == flush.CONTINUOUS:
             self.destinations.flush()
             return
-        budget_ms = self.config.flush_budget_ms
-        told_ms = get(event, "deadlineMs")
-        self._hold = Hold(started_ms=now.ms, deadline_ms=deadline_ms, budget_ms=budget_ms, told_ms=told_ms)
+        self._hold = Hold(started_ms=now.ms, deadline_ms=deadline_ms, budget_ms=self.config.flush_budget_ms)
         if self._done_id == self._request_id:
             self._function_done(now)
 
@@ -364,8 +362,10 @@ class Engine:
             self._restore()
         elif fact.type == "platform.start":
             self._started_id = fact.request_id
-            if self._hold is not None and fact.request_id == self._request_id:
-                self._hold.function_started(fact.time_us // 1000)
+            if fact.request_id == self._request_id != "":
+                granted_ms = self.lifecycle.invocation_began(fact.time_us // 1000)
+                if self._hold is not None:
+                    self._hold.granted(granted_ms)
         elif fact.type == "platform.report":
             self._reported_id = fact.request_id or self._request_id
             if self._reported_id == self._request_id == self._started_id:

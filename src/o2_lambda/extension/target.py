@@ -30,6 +30,11 @@ class Target:
         self.secret: Reference | None = None
         self.is_additional = False  # it gets everything once more, in a ledger of its own
 
+    @property
+    def first_url(self) -> Url:
+        """One of them, to connect to ahead of need."""
+        return next(iter(self.urls.values()))
+
     def serves(self, url: Url) -> bool:
         """Whether a URL is on this server."""
         return any(each.origin == url.origin for each in self.urls.values())

@@ -34,7 +34,7 @@ SNAPSHOT_FLAGS = ("-Wl,--image-base=0x60000000",)
 # What a snapshot holds: these and whatever they import, which is all that an invocation needs. What a person's command,
 # passive mode and the like need is imported when it is needed. To import `_ssl` is to make its types and tables;
 # AWS-LC, which reads random numbers, is not called before the first context: the checker sees to that.
-SNAPSHOT_MODULES = tuple(f"o2_lambda.extension.{name}" for name in ("main", "boot", "io.loop", "io.tls"))
+SNAPSHOT_MODULES = tuple(f"o2_lambda.extension.{name}" for name in ("main", "boot", "serve", "io.loop", "io.tls"))
 GENERATOR = "generator"
 # CPython's extension modules that are linked in, from its Modules folder.
 MODULE_UNITS = (

@@ -77,24 +77,21 @@ class Patience:
 class Hold:
     """One invocation's hold on `/next`: begins with INVOKE, ends when it is time to let go.
 
-    Monotonic times in ms. `deadline_ms`: the function's deadline on that clock; `told_ms`: the same on Lambda's clock.
-    `turn_ms`: how late it may be noticed.
+    Monotonic times in ms. `deadline_ms`: the function's deadline; `turn_ms`: how late it may be noticed.
     """
 
-    __slots__ = ("budget_ms", "deadline_ms", "done_ms", "started_ms", "told_ms", "turn_ms")
+    __slots__ = ("budget_ms", "deadline_ms", "done_ms", "started_ms", "turn_ms")
 
-    def __init__(self, *, started_ms: int, deadline_ms: int, budget_ms: int, told_ms: object = None) -> None:
+    def __init__(self, *, started_ms: int, deadline_ms: int, budget_ms: int) -> None:
         self.started_ms = started_ms
-        self.told_ms = told_ms
         self.deadline_ms = deadline_ms
         self.budget_ms = budget_ms
         self.done_ms: int | None = None  # when runtimeDone came
         self.turn_ms = 0
 
-    def function_started(self, told_ms: int) -> None:
-        """platform.start says when that was, on Lambda's clock: how far ahead of ours that is no longer matters."""
-        if isinstance(self.told_ms, int) and self.told_ms > told_ms:
-            self.deadline_ms = min(self.deadline_ms, self.started_ms + self.told_ms - told_ms)
+    def granted(self, ms: int) -> None:
+        """How long the function may take is known better now; the earlier deadline counts."""
+        self.deadline_ms = min(self.deadline_ms, self.started_ms + ms)
 
     def function_done(self, now_ms: int) -> None:
         """The function has finished: from here on the customer pays for waiting."""

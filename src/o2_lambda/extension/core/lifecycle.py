@@ -20,27 +20,48 @@ INVOCATION_MS_MAX = 900_000  # the longest time that a function can have
 
 
 class Lifecycle:
-    """The current state, PARKED at first: the engine comes to life when the first `/next` is under way."""
+    """The current state, PARKED at first: the engine comes to life when the first `/next` is under way.
 
-    __slots__ = ("_granted_ms", "state")
+    It also knows how long an event gives us. Deadlines are told on Lambda's clock, which may be ahead of ours by
+    seconds, and after a freeze by hours: platform.start shows by how much, and what cannot be is not believed.
+    """
+
+    __slots__ = ("_ahead_ms", "_began_wall_ms", "_deadline_wall_ms", "_granted_ms", "state")
 
     def __init__(self) -> None:
         self.state = "PARKED"
         self._granted_ms = INVOCATION_MS_MAX  # the time that the last invocation was given
+        self._began_wall_ms = 0  # when it came, on our clock
+        self._deadline_wall_ms = 0  # until when it may run, on Lambda's
+        self._ahead_ms = 0  # of our clock, Lambda's; never less than 0, where trusting ours is the safe side
 
     def move(self, fact: str) -> None:
         """Follows the table. Raises KeyError for a transition that must not happen."""
         self.state = TRANSITIONS[self.state, fact]
 
-    def time_left_ms(self, kind: object, deadline_wall_ms: object, wall_ms: int) -> int:
-        """How long an event gives us. After a freeze our wall clock may be hours off: what cannot be is not believed.
+    def invocation_ms(self, deadline_wall_ms: object, wall_ms: int) -> int:
+        """How long an INVOKE gives the function.
 
-        A deadline that is too far away is replaced by the last plausible one. One that has passed makes an invocation
-        let go at once, which is safe; at shutdown, where that would lose what is held, it means what is left at least.
+        A deadline that is too far away is replaced by the last plausible one; one that has passed makes us let go at
+        once, which is safe.
         """
-        left_ms = deadline_wall_ms - wall_ms if isinstance(deadline_wall_ms, int) else SHUTDOWN_MS
-        if kind == "SHUTDOWN":
-            return left_ms if 0 < left_ms <= SHUTDOWN_MS else SHUTDOWN_MS - RUNTIME_GRACE_MS
-        if left_ms <= INVOCATION_MS_MAX:
-            self._granted_ms = left_ms
+        self._began_wall_ms = wall_ms
+        if isinstance(deadline_wall_ms, int):
+            self._deadline_wall_ms = deadline_wall_ms
+            left_ms = deadline_wall_ms - wall_ms - self._ahead_ms
+            if left_ms <= INVOCATION_MS_MAX:
+                self._granted_ms = left_ms
         return self._granted_ms
+
+    def invocation_began(self, told_ms: int) -> int:
+        """The same once platform.start has said, on Lambda's clock, when it began: ours no longer matters."""
+        self._ahead_ms = max(0, told_ms - self._began_wall_ms)
+        granted_ms = self._deadline_wall_ms - told_ms
+        if 0 < granted_ms <= INVOCATION_MS_MAX:
+            self._granted_ms = granted_ms
+        return self._granted_ms
+
+    def shutdown_ms(self, deadline_wall_ms: object, wall_ms: int) -> int:
+        """How long a SHUTDOWN gives us: where the deadline cannot be, what is left of the two seconds at least."""
+        left_ms = deadline_wall_ms - wall_ms - self._ahead_ms if isinstance(deadline_wall_ms, int) else 0
+        return left_ms if 0 < left_ms <= SHUTDOWN_MS else SHUTDOWN_MS - RUNTIME_GRACE_MS

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from gc import enable, freeze
-from posix import O_CLOEXEC, O_NONBLOCK, pipe2, read, urandom, write
+from posix import read, urandom
 from select import EPOLLIN, EPOLLOUT, epoll
 
-from o2_lambda import __version__
-from o2_lambda.extension import config as settings
-from o2_lambda.extension.boot import environment
 from o2_lambda.extension.core.jsonscan import SCAN_ERRORS, get, loads
 from o2_lambda.extension.core.masking import shapes
 from o2_lambda.extension.core.model import Sandbox
@@ -16,7 +13,6 @@ from o2_lambda.extension.core.url import ConfigError
 from o2_lambda.extension.engine import Engine
 from o2_lambda.extension.io import clock, log
 from o2_lambda.extension.io.listener import Listener
-from o2_lambda.extension.io.uplink import Uplink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +22,7 @@ if TYPE_CHECKING:
     from o2_lambda.extension.config import Config
     from o2_lambda.extension.core.model import Actions, Now
     from o2_lambda.extension.io.listener import Connection
+    from o2_lambda.extension.io.uplink import Uplink
 
 INSTANCE_ID_BYTES = 8
 STALL_CHECK_MS = 1000  # how often stalled clients are looked for while there are clients
@@ -34,15 +31,16 @@ STALL_CHECK_MS = 1000  # how often stalled clients are looked for while there ar
 class Shell:
     """Joins engine, listener, uplink and the Extensions API. `run` returns when it is time to exit."""
 
-    def __init__(self, boot: Boot, config: Config) -> None:
+    def __init__(self, boot: Boot, config: Config, uplinks: list[Uplink], wake_fd: int) -> None:
+        """`uplinks`: one for each target, at work already; `wake_fd` has bytes to read when one has an answer."""
         self._api = boot.api
         now = clock.now()
         self._engine = Engine(config, _sandbox(boot), now)
         self._listener = Listener(self._engine, boot.telemetry_path)
-        self._wake_read, self._wake_write = pipe2(O_NONBLOCK | O_CLOEXEC)
-        self._uplinks = [Uplink(config, __version__, lambda: write(self._wake_write, b"\0")) for _ in config.targets]
+        self._uplinks = uplinks
+        self._wake_fd = wake_fd
         self._epoll = epoll()
-        self._epoll.register(self._wake_read, EPOLLIN)
+        self._epoll.register(self._wake_fd, EPOLLIN)
         self._listening: dict[int, socket] = {sock.fileno(): sock for sock in boot.otlp}
         self._telemetry_fd = -1
         if boot.telemetry is not None:
@@ -56,9 +54,6 @@ class Shell:
     def run(self) -> None:
         """Serves until the sandbox is shut down."""
         engine = self._engine
-        for uplink in self._uplinks:
-            uplink.start()
-        self._warm()
         freeze()  # what a start has made stays: the collector need never look at it
         enable()
         timeout_s = 0.0
@@ -82,9 +77,9 @@ class Shell:
     def _perform(self, actions: Actions) -> None:
         """Does what the engine wants. Raises ConfigError where that is to be passive from here on."""
         if actions.restored:
-            for uplink in self._uplinks:
+            for uplink, target in zip(self._uplinks, self._engine.config.targets, strict=True):
                 uplink.renew()
-            self._warm()
+                uplink.warm(target.first_url)
         for number in actions.abort:
             self._uplinks[number].abort()
         for number, request in actions.send:
@@ -95,11 +90,6 @@ class Shell:
             log.emit(level, text)
         if actions.passive:
             raise ConfigError(actions.passive)
-
-    def _warm(self) -> None:
-        """Opens the connections ahead of need."""
-        for uplink, target in zip(self._uplinks, self._engine.config.targets, strict=True):
-            uplink.warm(next(iter(target.urls.values())))
 
     def give_up(self) -> None:
         """After a bug: what is held is lost, and said to be."""
@@ -116,8 +106,8 @@ class Shell:
         fds = dict(ready)
         if self._api_fd in fds or self._api.has_event:
             self._read_api(now)
-        if self._wake_read in fds:
-            read(self._wake_read, 64)
+        if self._wake_fd in fds:
+            read(self._wake_fd, 64)
             self._collect(now, dice)
         connections = self._listener.connections
         for fd, events in ready:
@@ -211,41 +201,3 @@ def _sandbox(boot: Boot) -> Sandbox:
         snap_start=boot.snap_start,
         telemetry=boot.subscription is not None and boot.subscription.status == 200,  # noqa: PLR2004 - OK
     )
-
-
-def run(boot: Boot) -> None:
-    """Loads the settings and serves. Raises ConfigError for a setting that cannot be used."""
-    config = settings.load(environment())
-    log.configure(config.log_level, config.secrets())
-    if config.ca_cert:
-        from o2_lambda.extension.io.tls import check_ca  # noqa: PLC0415 - costly, and only for who sets it
-
-        problem = check_ca(config.ca_cert)
-        if problem:
-            raise ConfigError(problem)
-    _announce(boot, config)
-    shell = Shell(boot, config)
-    try:
-        shell.run()
-    except Exception:
-        shell.give_up()
-        raise
-    finally:
-        shell.close()
-
-
-def _announce(boot: Boot, config: Config) -> None:
-    """The lines that users of the reference know, now that there is time to print them."""
-    for level, text in boot.lines:
-        log.emit(level, text)
-    boot.lines.clear()
-    log.emit("NOTICE", f"Extension registered successfully: {config.function_name} (ID: {boot.api.extension_id})")
-    answer = boot.subscription
-    if answer is not None and answer.status == 200 and boot.telemetry is not None:  # noqa: PLR2004 - OK
-        port = boot.telemetry.getsockname()[1]
-        log.emit("NOTICE", f"Successfully subscribed to platform, function and extension telemetry on port {port}")
-    elif answer is not None:
-        reason = bytes(answer.body[:200]).decode("utf-8", "replace")
-        log.emit("WARN", f"Telemetry subscription refused with status {answer.status}: {reason}; OTLP only")
-    for warning in config.warnings:
-        log.emit("WARN", warning)
