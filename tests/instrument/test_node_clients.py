@@ -50,15 +50,15 @@ const aws2 = (name, operation, url, input) => {
 };
 require(process.env.SDK || '@aws-sdk/client-sqs');
 const own = { DataType: 'String', StringValue: 'kept' };
+const EVENTS = { Entries: [{ Source: 's', DetailType: 'd', Detail: '{}' }] };
 const THREE = (url) => {
   const message = { QueueUrl: `${url}/1/orders`, MessageBody: 'm', MessageAttributes: { own } };
-  const entries = { Entries: [{ Source: 's', DetailType: 'd', Detail: '{}' }] };
   const invocation = { FunctionName: 'other', Payload: '{}' };
   if (!process.env.SDK) {
     return [message, aws('sqs', 'SendMessageCommand', url, message),
-      aws('eventbridge', 'PutEventsCommand', url, entries), aws('lambda', 'InvokeCommand', url, invocation)];
+      aws('eventbridge', 'PutEventsCommand', url, EVENTS), aws('lambda', 'InvokeCommand', url, invocation)];
   }
-  return [message, aws2('SQS', 'sendMessage', url, message), aws2('EventBridge', 'putEvents', url, entries),
+  return [message, aws2('SQS', 'sendMessage', url, message), aws2('EventBridge', 'putEvents', url, EVENTS),
     aws2('Lambda', 'invoke', url, invocation)];
 };
 const ACTIONS = {
@@ -88,6 +88,14 @@ const ACTIONS = {
     await events();
     await lambda();
     return Object.keys(message.MessageAttributes);
+  },
+  aws_together: async ({ url }) => {
+    const { executionAsyncId } = require('async_hooks');
+    const urls = [url, url.replace('127.0.0.1', 'localhost')];
+    const calls = urls.map((at) => aws('eventbridge', 'PutEventsCommand', at, EVENTS));
+    await Promise.all(calls.map((call) => call()));
+    await null;
+    return executionAsyncId();
   },
   aws_callbacks: ({ url }) => new Promise((resolve, reject) => {
     const [message, sqs, events, lambda] = THREE(url);
@@ -200,6 +208,15 @@ def test_aws_calls_hand_the_context_on(run: Any, target: Target, options: dict[s
     assert json.loads(put)["Entries"][0]["TraceHeader"] == trace
     context = json.loads(base64.b64decode(headers["x-amz-client-context"]))
     assert context["custom"]["traceparent"] == parents[2]
+
+
+def test_requests_of_aws_calls_are_known_without_following_the_flow(run: Any, target: Target) -> None:
+    """Calls at the same time: one span each, with its own server; promises are nobody's, so `await` is fast."""
+    answer, (root, *calls) = run("aws_together", 3)
+    assert answer == b"0"
+    assert {call.parent_id for call in calls} == {root.span_id}
+    assert {call.name for call in calls} == {"EventBridge.PutEvents"}
+    assert sorted(call.attributes["server.address"] for call in calls) == ["127.0.0.1", "localhost"]
 
 
 @pytest.mark.parametrize("options", [{}, VERSION_2], ids=["version 3", "version 2"])

@@ -5,13 +5,18 @@
 const { STATUS } = require('./spans.js');
 
 const CLIENT_ERROR = 400; // and above: an error for a client
+const CALL = 'amz-sdk-invocation-id'; // the header by which all requests of a call of the AWS SDK are known
 const DEFAULT_PORTS = { 'http:': 80, 'https:': 443 };
 
-/** Starts the span of an HTTP request; null where there is nothing to trace. `origin` is `scheme://host[:port]`. */
-function startHttp(tracer, scope, method, origin, path) {
-  const span = tracer.startClient(method, scope);
+/**
+ * Starts the span of an HTTP request; null where there is nothing to trace. `origin` is `scheme://host[:port]`, `call` the
+ * request's `CALL` header, if any.
+ */
+function startHttp(tracer, scope, method, origin, path, call) {
+  const caller = tracer.calls.get(call);
+  const span = caller === undefined ? tracer.startClient(method, scope) : null;
   if (span === null) {
-    const covering = tracer.current();
+    const covering = caller || tracer.current();
     // The client of an API learns its endpoint while it makes a request.
     if (covering !== null && covering.attributes.has('rpc.system')) setServer(covering, origin);
     return null;
@@ -38,4 +43,4 @@ function answered(span, status) {
   span.setStatus(STATUS.ERROR);
 }
 
-module.exports = { answered, startHttp };
+module.exports = { CALL, answered, startHttp };

@@ -38,7 +38,8 @@ const DEFAULT_LIMITS = Object.freeze({
 /**
  * One operation. Times are BigInt nanoseconds since the epoch; `endNs` is 0n until it ends. What is unsampled records
  * nothing. `scopeVersion` is undefined for a scope of the tracer's own. `covers` tells that the span stands for
- * everything below it: no spans of lower layers (a socket's below an HTTP client's) are started under it.
+ * everything below it: no spans of lower layers (a socket's below an HTTP client's) are started under it. `call` is what
+ * its requests carry, where they are known by that.
  */
 class Span {
   constructor(name, kind, context, parent, startNs, { scope, scopeVersion, limits, onEnd }) {
@@ -51,6 +52,7 @@ class Span {
     this.scope = scope;
     this.scopeVersion = scopeVersion;
     this.covers = false;
+    this.call = undefined;
     this.attributes = new Map();
     this.events = [];
     this.links = [];

@@ -29,6 +29,8 @@ class Tracer {
     this._exporter = null;
     this.flow = new AsyncLocalStorage();
     this.invocation = null;
+    this.follows = settings.concurrent; // the flow, whatever that costs the function; also where it uses the API
+    this.calls = new Map(); // spans of calls that are not followed, by what their requests carry
     this.aside = false; // the function has an OpenTelemetry SDK of its own
     this._anchorNs = 0n;
     this._ended = (span) => this._add(span);

@@ -33,6 +33,7 @@ class Registry {
     this._held = undefined;
     // A copy whose version is not to be told is left alone: its SDK could not register.
     if (this._version() !== undefined) {
+      tracer.follows = true;
       const manager = new Manager(tracer);
       const provider = new Provider(tracer, manager, () => this._foreign.trace);
       this._hold({}, { trace: provider, context: manager, propagation: new Propagator(tracer) });

@@ -7,7 +7,7 @@
 
 const { ClientRequest, OutgoingMessage } = require('http');
 
-const { answered, startHttp } = require('../clients.js');
+const { CALL, answered, startHttp } = require('../clients.js');
 const { inject } = require('../propagation.js');
 
 const SCOPE = 'o2_lambda.http';
@@ -27,7 +27,8 @@ function begin(request, headers, tracer, runtimeApi) {
   try {
     const host = request.getHeader('host') || authority(request, headers);
     if (!host || host === runtimeApi || request[SPAN] !== undefined) return headers;
-    const span = startHttp(tracer, SCOPE, request.method, `${request.protocol}//${host}`, request.path);
+    const origin = `${request.protocol}//${host}`;
+    const span = startHttp(tracer, SCOPE, request.method, origin, request.path, request.getHeader(CALL));
     if (span === null) return headers;
     Object.defineProperty(request, SPAN, { value: span });
     observe(request, span, tracer);

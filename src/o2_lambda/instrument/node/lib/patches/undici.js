@@ -4,7 +4,7 @@
 
 const channels = require('diagnostics_channel');
 
-const { answered, startHttp } = require('../clients.js');
+const { CALL, answered, startHttp } = require('../clients.js');
 const { inject } = require('../propagation.js');
 
 const SCOPE = 'o2_lambda.undici';
@@ -22,14 +22,14 @@ function patch(tracer) {
     });
   };
   on('create', ({ request }) => {
-    const span = startHttp(tracer, SCOPE, request.method, String(request.origin), request.path);
+    const given = headersOf(request);
+    const span = startHttp(tracer, SCOPE, request.method, String(request.origin), request.path, given.get(CALL));
     if (span === null) return;
     if (spans === null) {
       spans = new WeakMap();
       watch(on, spans, tracer);
     }
     spans.set(request, span);
-    const given = givenNames(request.headers);
     inject(span.context, tracer.settings.injects, (name, value) => {
       if (!given.has(name.toLowerCase())) request.addHeader(name, value);
     });
@@ -49,10 +49,18 @@ function watch(on, spans, tracer) {
   });
 }
 
-/** The names of the headers, which are a list of names and values, or text in older versions. */
-function givenNames(headers) {
-  const words = typeof headers === 'string' ? headers.split('\r\n').map((line) => line.split(':')[0]) : headers || [];
-  return new Set(words.map((word) => String(word).toLowerCase()));
+/** The headers by their lower-case names; undici has a list of names and values, or text in older versions. */
+function headersOf({ headers }) {
+  const found = new Map();
+  if (typeof headers === 'string') {
+    for (const line of headers.split('\r\n')) {
+      const colon = line.indexOf(':');
+      if (colon > 0) found.set(line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim());
+    }
+  } else if (Array.isArray(headers)) {
+    for (let at = 0; at < headers.length; at += 2) found.set(String(headers[at]).toLowerCase(), String(headers[at + 1]));
+  }
+  return found;
 }
 
 module.exports = { patch };
