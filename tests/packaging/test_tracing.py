@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import _imp
+import json
 import re
+import shutil
 import subprocess
 import sys
 from types import CodeType
@@ -29,31 +31,57 @@ def handler(event, context):
 """
 
 
-@pytest.mark.parametrize(("version", "interpreter"), interpreters().items())
-def test_a_cold_start_compiles_nothing(layer: Path, tmp_path: Path, version: str, interpreter: str) -> None:
-    """Every module comes from byte code that is not even compared with its source."""
-    (tmp_path / "program.py").write_text("import os, o2_tracing.resource as r\nprint(len(r.attributes(os.environ)))\n")
+IMPORTS = """
+import importlib.util, json, marshal, sys
+import o2_tracing
+names = [name for name in json.loads(sys.argv[1]) if name != "o2_tracing"]
+assert {*o2_tracing.MODULES} | {name for name in names if name in sys.modules} == {*names}
+for name in names:
+    assert type(importlib.util.find_spec(name).loader).__name__ == "_Bundle", name
+for name, (_package, code) in o2_tracing.MODULES.items():
+    assert "/".join(name.split(".")) in marshal.loads(code).co_filename
+"""
+
+
+@pytest.mark.parametrize("interpreter", interpreters().values(), ids=interpreters())
+def test_a_cold_start_compiles_nothing(layer: Path, tmp_path: Path, interpreter: str) -> None:
+    """All modules come from one file of byte code, which is not even compared with its source."""
+    home = layer / "o2/python"
+    paths = [path.relative_to(home).with_suffix("") for path in sorted(home.glob("o2_tracing/**/*.py"))]
+    names = [".".join(path.parts).removesuffix(".__init__") for path in paths]
+    (tmp_path / "program.py").write_text(IMPORTS)
     done = subprocess.run(
-        [interpreter, "-Bv", layer / "o2/python/boot.py", tmp_path / "program.py"],
-        env={"PYTHONPATH": str(layer / "o2/python")}, capture_output=True, text=True, check=True, timeout=60,
+        [interpreter, "-Bv", home / "boot.py", tmp_path / "program.py", json.dumps(names)],
+        env={"PYTHONPATH": str(home)}, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
-    assert int(done.stdout) > 5
     loaded = re.findall(r"# code object from '?.*/o2_tracing/(\S+?)'?$", done.stderr, re.MULTILINE)
-    assert len(loaded) > 10
-    assert [name for name in loaded if not name.endswith(f".cpython-{version.replace('.', '')}.pyc")] == []
+    assert [name.rpartition(".")[2] for name in loaded] == ["pyc"]
+    assert len(names) > 30
 
 
 def test_byte_code_says_of_which_source_it_is(layer: Path) -> None:
-    """By the hash in its head, which no start reads: what ships beside each other belongs together."""
-    files = sorted((layer / "o2/python").rglob("*.pyc"))
-    assert {path.name.split(".")[1] for path in files} == {f"cpython-3{minor}" for minor in range(9, 15)}
+    """By the hash in its head, which no start reads."""
+    package = layer / "o2/python/o2_tracing"
+    files = sorted(package.rglob("*.pyc"))
+    assert [path.name for path in files] == sorted(f"__init__.cpython-3{minor}.pyc" for minor in range(9, 15))
     for path in files:
-        source = path.parents[1] / f"{path.name.partition('.')[0]}.py"
         head = path.read_bytes()[:16]
         magic, unchecked = (int.from_bytes(head[at : at + 4], "little") for at in (0, 4))
         assert unchecked == 1
         if not {"cpython-39", "cpython-310"} & set(path.name.split(".")):  # which hash with another function
-            assert head[8:] == _imp.source_hash(magic, source.read_bytes())
+            assert head[8:] == _imp.source_hash(magic, (package / "__init__.py").read_bytes())
+
+
+@pytest.mark.parametrize("interpreter", interpreters().values(), ids=interpreters())
+def test_a_python_that_it_was_not_made_for_reads_the_sources(layer: Path, tmp_path: Path, interpreter: str) -> None:
+    """As a version to come will."""
+    shutil.copytree(layer / "o2/python", tmp_path / "o2", ignore=shutil.ignore_patterns("*.pyc"))
+    (tmp_path / "program.py").write_text("import o2_tracing, sys\nprint(o2_tracing.MODULES, *sys.meta_path[:1])\n")
+    done = subprocess.run(
+        [interpreter, "-B", tmp_path / "o2/boot.py", tmp_path / "program.py"],
+        env={"PYTHONPATH": str(tmp_path / "o2")}, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.startswith("{} <o2_tracing.hooks.Finder object")
 
 
 def test_byte_code_is_the_same_from_every_machine() -> None:

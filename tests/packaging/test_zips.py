@@ -41,7 +41,6 @@ TRACING = [
     *(f"o2/node/lib/patches/{name}.js" for name in ("mysql2", "pg", "published", "redis", "redis_1", "redis_calls")),
     "o2/python/boot.py", "otel-instrument",
     *(f"o2/python/o2_tracing/{name}" for name in ("*.py", "patches/*.py", *BYTE_CODE)),
-    *(f"o2/python/o2_tracing/patches/{name}" for name in BYTE_CODE),
 ]  # fmt: skip
 SHORTENED = re.compile(
     r"^(o2/ca/)[0-9a-f]{8}(\.\d)$|^(o2/python/o2_tracing/(?:patches/)?(?:__pycache__/)?)\w+(\.py|\.cpython-\d+\.pyc)$"

@@ -91,11 +91,11 @@ def wrapper_and_node() -> dict[str, Entry]:
 
 
 def _python(inputs: Inputs) -> dict[str, bytes]:
-    """The Python tracer: sources, and byte code of each module for each version; a script has none."""
+    """The Python tracer: sources, and byte code for each version."""
     paths = sorted((INSTRUMENT / "python").rglob("*.py"))
     sources = {f"{TRACING_FOLDER}/{path.relative_to(INSTRUMENT).as_posix()}": path.read_bytes() for path in paths}
     modules = {f"{OPT}{path}": content for path, content in sources.items() if not path.endswith(PYTHON_SCRIPT)}
-    byte_code = bytecode.compiled(inputs, modules)
+    byte_code = bytecode.compiled(inputs, modules, f"{OPT}{TRACING_FOLDER}/python/o2_tracing/__init__.py")
     return sources | {path.removeprefix(OPT): content for path, content in byte_code.items()}
 
 

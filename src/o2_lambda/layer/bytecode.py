@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from o2_lambda.layer.inputs import Inputs
 
 HERE = Path(__file__).parent
-SCRIPT, DRIVER = HERE / "bytecode_compile.py", HERE / "bytecode.mjs"
+SCRIPT, SLIMMER, DRIVER = HERE / "bytecode_compile.py", HERE / "freezer.py", HERE / "bytecode.mjs"
 
 
 class Pyodide(NamedTuple):
@@ -67,9 +67,13 @@ CPYTHON_PACKAGES = ("collections", "encodings", "importlib", "json")  # beside t
 CALL = "import sys; exec(open(sys.argv[1]).read()); open(sys.argv[3], 'w').write(compiled(open(sys.argv[2]).read()))"
 
 
-def compiled(inputs: Inputs, sources: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Path at which a source will lie -> content; the answer has the .pyc files in the same form, for all versions."""
-    request = json.dumps({path: content.decode() for path, content in sorted(sources.items())})
+def compiled(inputs: Inputs, sources: Mapping[str, bytes], package: str) -> dict[str, bytes]:
+    """Path at which a source will lie -> content; the answer has a .pyc for each version in the same form.
+
+    `package` is the path of the `__init__.py` that all else lies below, and whose byte code holds that of all.
+    """
+    texts = {path: content.decode() for path, content in sorted(sources.items())}
+    request = json.dumps({"package": package, "sources": texts, "slimmer": SLIMMER.read_text()})
 
     def make(output: Path, scratch: Path) -> None:
         (scratch / "request").write_text(request)
@@ -98,7 +102,7 @@ def compiled(inputs: Inputs, sources: Mapping[str, bytes]) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for version in (OLDEST, *(pyodide.python for pyodide in PYODIDES)):
         answer = json.loads((folder / version).read_text())
-        files |= {path: bytes.fromhex(content) for path, content in answer["files"].items()}
+        files[answer["path"]] = bytes.fromhex(answer["content"])
     return files
 
 

@@ -35,6 +35,10 @@ class Slimmer(ast.NodeTransformer):
         node.returns = None
         return self._without_docstring(node)
 
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AsyncFunctionDef:  # noqa: D102
+        node.returns = None
+        return self._without_docstring(node)
+
     def visit_arg(self, node: ast.arg) -> ast.arg:  # noqa: D102
         node.annotation = None
         return node
