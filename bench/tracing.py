@@ -274,6 +274,8 @@ def made(option: str, kind: Callable[[str], Runtime], names: list[str]) -> list[
             runtimes.append(kind(name))
         except (OSError, subprocess.CalledProcessError) as error:
             complain(f"{option} {name}: it does not run ({error}); name one that does")
+        except ValueError as error:
+            complain(f"{option} {name}: {error}; name one that is")
     return runtimes
 
 

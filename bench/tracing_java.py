@@ -34,7 +34,10 @@ class Java:
     def __init__(self, folder: str) -> None:
         self._path = f"{folder}/bin:{os.environ['PATH']}"
         done = subprocess.run([f"{folder}/bin/java", "--version"], capture_output=True, text=True, check=True)
-        self.title = f"Java {done.stdout.split()[1]}"
+        version = done.stdout.partition(" ")[2].partition(" ")[0]
+        if not version[:1].isdigit():
+            raise ValueError("it is no Java")
+        self.title = f"Java {version}"
         self._java = f"{folder}/bin/java"
 
     def install(self) -> None:

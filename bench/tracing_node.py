@@ -56,9 +56,11 @@ class Node:
         brought = BROUGHT / f"node{name}" / "bin" / "node"
         self._node = str(brought) if brought.exists() else name
         done = subprocess.run([self._node, "--version"], capture_output=True, text=True, check=True)
-        self.title = f"Node.js {done.stdout.strip().removeprefix('v')}"
         found = re.match(r"v(\d+)", done.stdout)
-        self._major = int(found[1]) if found else 0
+        if found is None:
+            raise ValueError("it is no Node.js")
+        self.title = f"Node.js {done.stdout.strip().removeprefix('v')}"
+        self._major = int(found[1])
 
     def install(self) -> None:
         """Makes everything ready that `start` needs."""

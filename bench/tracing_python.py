@@ -64,6 +64,8 @@ class Python:
         self._interpreter = interpreter
         done = subprocess.run([interpreter, "-V"], capture_output=True, text=True, check=True)
         self.title = done.stdout.strip()
+        if not self.title.startswith("Python 3."):
+            raise ValueError("it is no Python")
 
     def install(self) -> None:
         """Makes everything ready that `start` needs."""
