@@ -7,8 +7,9 @@ Each run starts a fresh process of the real runtime client against a minimal Run
 traces. `ours` is the wrapper out of the layer zip; `official` is made of pinned packages as the community's layer is
 (tracing_python.py, tracing_node.py, tracing_java.py). `refused`, `hung` and `unreachable` are the two with nobody at
 the receiver's port, with connections that nobody reads, and with a port that leaves connections without an answer.
-Printed are medians with their ranges, and the difference to `bare`, of medians and of minima. CPU time counts from the
-spawn to the first `/next`, the wrapper's own processes included. Packages are installed into .cache, once.
+Printed are medians with their ranges, and what is more than `bare`: the median of the differences between neighbouring
+runs, which what else the machine does hits alike, and the difference of minima. CPU time counts from the spawn to the
+first `/next`, the wrapper's own processes included. Packages are installed into .cache, once.
 """
 
 from __future__ import annotations
@@ -244,7 +245,7 @@ def measure(
 
 
 def print_function(title: str, found: dict[str, dict[str, list[float]]]) -> None:
-    """A table for each figure: median, range, and what both the median and the minimum have more than `bare`."""
+    """A table for each figure: median, range, and what is more than `bare`: median of paired differences, minimum."""
     for figure, bare in found["bare"].items():
         print(f"\n{title}: {figure}")
         for name, figures in found.items():
@@ -252,7 +253,8 @@ def print_function(title: str, found: dict[str, dict[str, list[float]]]) -> None
             if values:
                 middle = statistics.median(values)
                 span = f"({min(values):.2f}..{max(values):.2f})"
-                more = middle - statistics.median(bare), min(values) - min(bare)
+                paired = (value - beside for value, beside in zip(values, bare, strict=False))  # faults: one run
+                more = statistics.median(paired), min(values) - min(bare)
                 print(f"  {name:<21} {middle:9.2f}  {span:<22} {more[0]:+9.2f} {more[1]:+9.2f}")
 
 

@@ -331,3 +331,17 @@ def test_no_setting_is_passed_over() -> None:
     done = subprocess.run(["node", "-e", script, str(LIBRARY)], capture_output=True, text=True, check=True, timeout=60)
     read = re.findall(r"OTEL_[A-Z_]+", (LIBRARY / "environment.js").read_text() + (LIBRARY / "sampling.js").read_text())
     assert set(json.loads(done.stdout)) == set(read)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"O2_OTLP_PORT": "65536"}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:65536"}],
+    ids=["receiver", "endpoint"],
+)
+def test_a_port_that_cannot_be_is_no_port(environment: dict[str, str]) -> None:
+    """The extension's own port takes its place: connecting to the other would throw in every invocation."""
+    script = "console.log(JSON.stringify(require(process.argv[1]).address(JSON.parse(process.argv[2]))))"
+    lib = Path(o2_lambda.instrument.__file__).parent / "node" / "lib" / "address.js"
+    done = subprocess.run(["node", "-e", script, str(lib), json.dumps(environment)], capture_output=True, check=True)
+    expected = {"host": "127.0.0.1", "port": 4318, "path": "/v1/traces"}
+    assert json.loads(done.stdout) == {"address": expected, "announces": True}

@@ -20,19 +20,17 @@ STARTED = ("lib/start.js", "lib/patches/http.js", "lib/patches/undici.js")
 SENDING = "lib/sending.js"  # required once the runtime has asked for its first event
 ENTRIES = ("handler.js", "module.mjs", "package.json")
 _EAGER = re.compile(r"^(?:const .*|\} )= require\('(\.[^']+)'\);", re.MULTILINE)
-_PARAMETERS = "exports, require, module, __dirname"
+_LOCAL = re.compile(r"\brequire\((?P<quote>['`])(?P<name>\.[^'`]+)(?P=quote)\)")
+_PARAMETERS = "exports, load, module"
 _LOADER = """
-const path = require('path');
 const loaded = Object.create(null);
 function load(name) {
 if (loaded[name] !== undefined) return loaded[name].exports;
 const made = { exports: {} };
 loaded[name] = made;
-const folder = path.posix.dirname(name);
 if (later.includes(name)) Object.assign(sources, require('./sender.js'));
 const run = sources[name] || require(`./${name}`);
-const local = (wanted) => (wanted[0] === '.' ? load(path.posix.join(folder, wanted)) : require(wanted));
-run(made.exports, local, made, path.join(__dirname, folder));
+run(made.exports, load, made);
 return made.exports;
 }
 """
@@ -51,7 +49,7 @@ def bundle(folder: Path) -> dict[str, str]:
     for name in ENTRIES:
         shipped[name] = strip((folder / name).read_text("utf-8")).replace(f"./{MAIN}", f"./{BUNDLE}")
     for name in sorted(sources.keys() - eager - later - set(ENTRIES)):
-        shipped[name] = f"'use strict';\nmodule.exports = ({_PARAMETERS}) => {{\n{strip(sources[name])}}};\n"
+        shipped[name] = f"'use strict';\nmodule.exports = ({_PARAMETERS}) => {{\n{_body(name, sources)}}};\n"
     return shipped
 
 
@@ -60,8 +58,18 @@ def _functions(names: set[str], sources: Mapping[str, str]) -> str:
 
     They are in brackets: V8 compiles such a function at once, where it would otherwise look through it twice.
     """
-    parts = [f"'{name}': (function ({_PARAMETERS}) {{\n{strip(sources[name])}}}),\n" for name in sorted(names)]
+    parts = [f"'{name}': (function ({_PARAMETERS}) {{\n{_body(name, sources)}}}),\n" for name in sorted(names)]
     return f"{{\n{''.join(parts)}}}"
+
+
+def _body(name: str, sources: Mapping[str, str]) -> str:
+    """A module's code, where it names other modules by their paths: no start has to work these out."""
+    folder = posixpath.dirname(name)
+
+    def by_path(found: re.Match[str]) -> str:
+        return f"load({found['quote']}{posixpath.normpath(posixpath.join(folder, found['name']))}{found['quote']})"
+
+    return _LOCAL.sub(by_path, strip(sources[name]))
 
 
 def strip(source: str) -> str:
