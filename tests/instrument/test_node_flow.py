@@ -23,7 +23,7 @@ const { read } = require(`${process.argv[1]}/settings.js`);
 const spans = [];
 const exporter = { add: (span) => spans.push(span), connect() {}, announce() {}, flush() {}, close() {} };
 const tracer = new Tracer(read(JSON.parse(process.argv[2]), console.error), () => exporter);
-const invocations = new Invocations(tracer, { look() {} });
+const invocations = new Invocations(tracer, () => ({ look() {} }));
 const context = (id) => ({ awsRequestId: id, functionName: 'f', invokedFunctionArn: 'a:b:c:d:e:f:g' });
 const current = () => tracer.current() && tracer.current().attributes.get('faas.invocation_id');
 let run;

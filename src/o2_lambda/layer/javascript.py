@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 BUNDLE, LATER = "tracer.js", "sender.js"
 MAIN = "lib/enter.js"
-# What MAIN requires where it can catch what that throws, and what every start requires by a computed choice.
-STARTED = ("lib/start.js", "lib/patches/http.js", "lib/patches/undici.js")
-SENDING = "lib/sending.js"  # required once the runtime has asked for its first event
+STARTED = "lib/start.js"  # required by MAIN where it can catch what that throws
+# What every function requires once its runtime has asked for the first event.
+SERVING = ("lib/sending.js", "lib/hooks.js", "lib/patches/http.js", "lib/patches/undici.js")
 ENTRIES = ("handler.js", "module.mjs", "package.json")
 _EAGER = re.compile(r"^(?:const .*|\} )= require\('(\.[^']+)'\);", re.MULTILINE)
 _LOCAL = re.compile(r"\brequire\((?P<quote>['`])(?P<name>\.[^'`]+)(?P=quote)\)")
@@ -39,8 +39,8 @@ return made.exports;
 def bundle(folder: Path) -> dict[str, str]:
     """The tracer's files as they ship, by their path: `folder` holds the sources."""
     sources = {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in folder.rglob("*.js")}
-    eager = set(_closure([MAIN, *STARTED], sources))
-    later = set(_closure([SENDING], sources)) - eager
+    eager = set(_closure([MAIN, STARTED], sources))
+    later = set(_closure([*SERVING], sources)) - eager
     start = f"const later = {sorted(later)};\nconst sources = {_functions(eager, sources)};\n"
     shipped = {
         BUNDLE: f"'use strict';{_LOADER}{start}module.exports = load('{MAIN}');\n",

@@ -48,9 +48,11 @@ class Invocation {
 
 /** Makes a span for each invocation of one handler. */
 class Invocations {
-  constructor(tracer, hooks) {
+  /** `openHooks` makes what patches clients, when it is needed first: no calls are traced before. */
+  constructor(tracer, openHooks) {
     this._tracer = tracer;
-    this._hooks = hooks;
+    this._openHooks = openHooks;
+    this._hooks = null;
     // An environment that is kept ready has started for nobody's invocation.
     this._cold = process.env.AWS_LAMBDA_INITIALIZATION_TYPE !== 'provisioned-concurrency';
     this._open = new Set();
@@ -58,13 +60,12 @@ class Invocations {
 
   /** The handler with a span around it. */
   wrap(handler) {
-    this._hooks.look();
     const invocations = this;
     const { flow } = this._tracer;
     const { concurrent } = this._tracer.settings;
     // Once the runtime has asked for its first event, for which it has to wait in any case, and before that can come: a
     // tick passes when its promises have been followed, and what it does next is queued.
-    process.nextTick(() => setImmediate(() => this._tracer.connect()));
+    process.nextTick(() => setImmediate(() => this._ready()));
     const streaming = Boolean(handler[STREAMING]);
     const traced = function (...given) {
       const invocation = invocations._begin(given[0], given[streaming ? 2 : 1]);
@@ -102,11 +103,26 @@ class Invocations {
     this._tracer.close();
   }
 
+  /** Makes ready what only invocations need. Never throws. */
+  _ready() {
+    this._tracer.connect();
+    try {
+      this._look();
+    } catch (problem) {
+      report(`calls are not traced: ${problem}`);
+    }
+  }
+
+  _look() {
+    if (this._hooks === null) this._hooks = this._openHooks();
+    this._hooks.look();
+  }
+
   _begin(event, context) {
     const tracer = this._tracer;
     try {
       if (tracer.aside) return null;
-      this._hooks.look();
+      this._look();
       const trigger = readTrigger(event, context, tracer.settings.extracts);
       const { kind, parent } = trigger;
       const span = tracer.start(trigger.name || context.functionName, { kind, scope: SCOPE, parent });

@@ -1,14 +1,14 @@
 'use strict';
 
-// Patches the clients that the function uses: Node.js's own at the start, libraries once they are found among what has
-// been loaded. Nothing hooks into loading itself: that would show in the stack trace of whatever fails to load.
+// Patches the clients that the function uses: Node.js's own before the first event, libraries once they are found among what
+// has been loaded. Nothing hooks into loading itself: that would show in the stack trace of whatever fails to load.
 
 const channels = require('diagnostics_channel');
 const Module = require('module');
 
 const { report } = require('./tracer.js');
 
-const LOOKS_MAX = 8; // invocations at whose beginning libraries are looked for, beside the end of the start
+const LOOKS_MAX = 8; // invocations at whose beginning libraries are looked for, beside the look before the first event
 // A file below node_modules, the module that patches it, its function for that, and the names that
 // OTEL_NODE_DISABLED_INSTRUMENTATIONS knows it by.
 const LIBRARIES = new Map([

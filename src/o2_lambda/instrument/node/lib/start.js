@@ -4,7 +4,6 @@
 
 const { offer } = require('./api.js');
 const { Invocations } = require('./handler.js');
-const { Hooks } = require('./hooks.js');
 const settings = require('./settings.js');
 const { Tracer, report } = require('./tracer.js');
 
@@ -12,7 +11,7 @@ const { Tracer, report } = require('./tracer.js');
 function start(env) {
   const chosen = settings.read(env, report);
   const tracer = new Tracer(chosen, () => require('./sending.js').open(env, report));
-  const invocations = new Invocations(tracer, new Hooks(tracer, env));
+  const invocations = new Invocations(tracer, () => new (require('./hooks.js').Hooks)(tracer, env));
   offer(tracer);
   // An empty event loop is an answer to older runtimes, which give it at this event: ours comes first.
   process.prependListener('beforeExit', () => invocations.abandon());
