@@ -56,6 +56,10 @@ recipes: $(INSTALLED) ## Check the recipes in deploy/ with the CDK and Serverles
 layer: $(INSTALLED) ## Build the layer zips for both architectures into target/
 	$(BIN)/o2-lambda build --inspect $(ARGS)
 
+.PHONY: answers
+answers: $(INSTALLED) ## Check what CPython's configure is told, by asking it everything; a minute
+	O2_TEST_CONFIGURE=all $(BIN)/pytest tests/packaging/test_configured.py -rs $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## Measure the layer's start-up, memory and throughput (ARGS="--vs FILE": beside another)
 	$(BIN)/python bench/extension.py $(ARGS)

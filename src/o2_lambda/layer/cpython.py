@@ -39,16 +39,28 @@ ANSWERS = {
     "ac_cv_pthread_system_supported": "yes",
     "ac_cv_working_tzset": "yes",
 }
+# What it finds out about the C library, the compiler and Linux: the same on every machine, and a minute of one core to
+# ask for. A test asks; scripts/write_answers.py writes what it answers, a line each: name=value.
+KNOWN_ANSWERS = Path(__file__).parent / "native" / "answers.txt"
+# Neither kept nor given: what names a tool, a folder or the architecture.
+ASKED_HERE = re.compile(r"ac_cv_(build|host|env|path|prog|objext|c_compiler|cc_name|gcc_asm)(_|$)|(?!ac_)")
 # All that configure finds on x86_64 and not on arm64, both with musl.
 X86_64_ONLY = ("HAVE_GCC_ASM_FOR_X64", "HAVE_GCC_ASM_FOR_X87")
 # Objects come out of blocks of 256 KiB, not of 1 MiB with a search tree over them: less memory in use, more returned.
 OPTIMIZE = "-DNDEBUG -O3 -fwrapv -DWITH_PYMALLOC_RADIX_TREE=0"
 LIBRARY = "libpython.a"
 INTERPRETER = "_bootstrap_python"  # CPython's own name for it: no extension modules, the library read from the sources
+# Nothing in the executable refers to these; the interpreter that runs on this machine has all of them.
+UNNEEDED = """
+_collectionsmodule _functoolsmodule _localemodule _operator _suggestions _sysconfig _tracemalloc _typingmodule config
+itertoolsmodule main pwdmodule sre symtablemodule readline_tokenizer
+Python-tokenize brc dynamic_annotations frozenmain gc_free_threading interpconfig jit optimizer optimizer_analysis
+optimizer_symbols perf_jit_trampoline pyfpe
+"""
 # The compiler of Python, which is not run where the layer is: for it, small is better than fast.
 _GOALS = """
 Parser/parser.o Python/Python-ast.o Python/compile.o Python/symtable.o: PY_CORE_CFLAGS += -Os
-o2-library: $(LIBRARY_OBJS_OMIT_FROZEN) $(MODOBJS)
+o2-library: $(filter-out {unneeded},$(LIBRARY_OBJS_OMIT_FROZEN) $(MODOBJS))
 \t$(AR) rcsD {library} $^
 """
 
@@ -60,16 +72,17 @@ def cpython(store: Store, inputs: Inputs, toolchain: Toolchain, *, instrumented:
     """
     source = inputs.source(CPYTHON)
     target, native = toolchain.target, toolchain.target == host() and not instrumented
-    configured = _configured(store, inputs, instrumented=instrumented)
-    recipe = [*(Path(__file__), SOURCE_DATE_EPOCH, toolchain.identity, target, native), configured.name]
+    prepared = configured(store, inputs, instrumented=instrumented)
+    recipe = [*(Path(__file__), SOURCE_DATE_EPOCH, toolchain.identity, target, native), prepared.name]
 
     def make(output: Path, scratch: Path) -> None:
         log = scratch / "log"
-        shutil.copytree(configured, scratch, dirs_exist_ok=True)
+        shutil.copytree(prepared, scratch, dirs_exist_ok=True)
         config = scratch / "pyconfig.h"
         config.write_text(_for_target(config.read_text(), target))
         with (scratch / "Makefile").open("a") as makefile:
-            makefile.write(_GOALS.format(library=output / LIBRARY))
+            unneeded = " ".join(f"%/{name}.o" for name in UNNEEDED.split())
+            makefile.write(_GOALS.format(library=output / LIBRARY, unneeded=unneeded))
         goals = ["o2-library", INTERPRETER] if native else ["o2-library"]
         toolchain.make(scratch, *goals, log=log)
         shutil.copy(config, output)
@@ -83,8 +96,8 @@ def cpython(store: Store, inputs: Inputs, toolchain: Toolchain, *, instrumented:
     return store.result(name, recipe, make)
 
 
-def _configured(store: Store, inputs: Inputs, *, instrumented: bool) -> Path:
-    """The folder with the Makefile and pyconfig.h, found out once for all: configure takes a minute of one core.
+def configured(store: Store, inputs: Inputs, *, instrumented: bool = False, asking: bool = False) -> Path:
+    """The folder with the Makefile and pyconfig.h, once for all targets; `asking`: found out without KNOWN_ANSWERS.
 
     The compiler's command is the same for each, and so are the answers; _for_target() knows the exceptions.
     """
@@ -100,15 +113,29 @@ def _configured(store: Store, inputs: Inputs, *, instrumented: bool) -> Path:
         f"LDFLAGS=-static {' '.join(COMPILE_FLAGS)}",
         "MODULE_BUILDTYPE=static",
     ]
+    answers = ANSWERS if asking else {**known_answers(), **ANSWERS}
     recipe = [Path(__file__), CPYTHON, COMPILE_FLAGS, SOURCE_DATE_EPOCH, toolchain.identity, host(), *ingredients]
+    recipe.append(answers)
 
     def make(output: Path, scratch: Path) -> None:
-        env = {**toolchain.env, **ANSWERS, "READELF": "true"}
+        env = {**toolchain.env, **answers, "READELF": "true"}
         run([source / "configure", *OPTIONS, *settings], cwd=output, env=env, log=scratch / "log")
         _no_extension_modules(output)
         toolchain.make(output, "Makefile", log=scratch / "log")  # makes itself anew from the lists of modules
 
-    return store.result("cpython-configured-instrumented" if instrumented else "cpython-configured", recipe, make)
+    name = "cpython-asked" if asking else "cpython-configured"
+    return store.result(f"{name}-instrumented" if instrumented else name, recipe, make)
+
+
+def known_answers() -> dict[str, str]:
+    """What configure need not find out."""
+    return dict(line.split("=", 1) for line in KNOWN_ANSWERS.read_text().splitlines())
+
+
+def answers_of(log: str) -> dict[str, str]:
+    """What configure has found out about more than this machine, by its log."""
+    found = re.findall(r"^(\w+_cv_\w+)=('?)(.+)\2$", log, re.MULTILINE)
+    return {name: value for name, _quote, value in sorted(found) if name not in ANSWERS and not ASKED_HERE.match(name)}
 
 
 def _for_target(config: str, target: Target) -> str:
