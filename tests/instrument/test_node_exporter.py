@@ -133,6 +133,20 @@ def test_a_receiver_that_never_answers_is_left_alone() -> None:
     assert answer == [1, True, 100, True]
 
 
+def test_a_receiver_without_a_processor_is_waited_for() -> None:
+    """Short invocations can be over by the dozen before the extension has its turn: their spans go when it has."""
+    answer = play("""
+      s.answer = '';
+      for (let number = 0; number < 40; number += 1) await s.export('x');
+      s.answer = OK;
+      s.client.write(OK.repeat(s.exporter._inFlight.length));
+      await until(() => s.exporter._inFlight.length === 0);
+      await s.export('y');
+      await until(() => s.received.endsWith('y'));
+      return [s.bodies().join(''), s.exporter.dropped, s.lines];""")
+    assert answer == ["x" * 40 + "y", 0, []]
+
+
 def test_a_port_that_leaves_connections_waiting_costs_one_wait() -> None:
     """The first; after that connecting is tried in the background."""
     answer = play("""

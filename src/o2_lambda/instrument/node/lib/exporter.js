@@ -16,8 +16,8 @@ const QUEUE_SPANS_MAX = 2048; // the SDKs' default
 const QUEUE_BYTES_MAX = 1024 * 1024; // of the function's own memory
 const BATCH_SPANS_MAX = 512; // the SDKs' default; a queue this long is sent at once
 const PROBE_SPANS_MAX = 32; // the attempt that may fail again encodes little
-const UNANSWERED_MAX = 16; // requests without an answer, before the receiver counts as hung
-const PROBE_LIMIT_MS = 1000; // the time to answer a probe
+const UNANSWERED_MAX = 16; // requests under way; what comes then waits in the queue for an answer
+const ANSWER_LIMIT_MS = 1000; // without one after the last of them, or after the one that probes: the receiver hangs
 const SKIP_MAX = 256;
 const READ_BYTES = 4096;
 const ANSWER_CHARS_MAX = 16 * 1024; // of answers not parsed yet; one is some 100 bytes
@@ -92,12 +92,8 @@ class Exporter {
       return undefined;
     }
     try {
-      if (this._failures > 0 && this._inFlight.length > 0) {
-        if (this._clockMs() - this._sentMs > PROBE_LIMIT_MS) this._fail('no answer');
-        return undefined;
-      }
-      if (this._inFlight.length >= UNANSWERED_MAX) {
-        this._fail('no answer');
+      if (this._inFlight.length >= (this._failures > 0 ? 1 : UNANSWERED_MAX)) {
+        if (this._clockMs() - this._sentMs > ANSWER_LIMIT_MS) this._fail('no answer');
         return undefined;
       }
       this.connect();

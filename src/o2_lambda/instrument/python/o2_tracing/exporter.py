@@ -28,8 +28,8 @@ QUEUE_SPANS_MAX = 2048  # the SDKs' default
 QUEUE_BYTES_MAX = 1 << 20  # of the function's own memory
 BATCH_SPANS_MAX = 512  # the SDKs' default; a queue this long is sent at once
 PROBE_SPANS_MAX = 32  # the attempt that may fail again encodes little
-UNANSWERED_MAX = 8  # requests without an answer, before the receiver counts as hung
-PROBE_LIMIT_MS = 1000  # the time to answer a probe
+UNANSWERED_MAX = 8  # requests under way; what comes then waits in the queue for an answer
+ANSWER_LIMIT_MS = 1000  # without one after the last of them, or after the one that probes: the receiver hangs
 SKIP_MAX = 256
 ANNOUNCE_PATH = "/v1/invocation"
 ANNOUNCEMENT = -1  # in the list of what is in flight: no spans, and nothing is lost without an answer
@@ -122,12 +122,10 @@ class Exporter:
         try:
             self._read_answers()
             while self._queue:
-                if self._failures and self._in_flight:
-                    if self._clock_ms() - self._sent_ms > PROBE_LIMIT_MS:
+                if len(self._in_flight) >= (1 if self._failures else UNANSWERED_MAX):
+                    if self._clock_ms() - self._sent_ms > ANSWER_LIMIT_MS:
                         raise OSError("no answer")
                     return
-                if len(self._in_flight) >= UNANSWERED_MAX:
-                    raise OSError("no answer")
                 self._send(PROBE_SPANS_MAX if self._failures else BATCH_SPANS_MAX)
         except OSError as error:
             self._fail(str(error))
