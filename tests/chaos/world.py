@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from o2_lambda.emulator import LambdaConfig, LocalLambda
 from o2_lambda.emulator.faults import Faults
+from o2_lambda.layer.linking import SNAPSHOT_MODULES
 from tests.chaos import function
 from tests.chaos.confine import NAME_SERVER, tighten, wrap
 from tests.integration.process import write_launcher
@@ -40,6 +41,9 @@ ANSWER_S_MAX = 0.2  # for an answer to pass the proxy on a busy machine
 NAME, ELSEWHERE = "openobserve.test", "127.0.0.9"  # where nobody listens
 NAMES = {NAME: "127.0.0.1"}
 SLOW_ANSWER_S = 0.3
+# As the executable has them, where modules are no files: from source they would be opened after `/next`, and a sandbox
+# can be frozen in the middle of that, and lose its descriptors.
+PRELOAD = "".join(f"import {name}\n" for name in (*SNAPSHOT_MODULES, "o2_lambda.extension.passive"))
 _MEMORY = re.compile(r"VmHWM:\s+(\d+) kB")
 _streams = itertools.count()
 
@@ -115,7 +119,7 @@ class World:
     def __init__(self, folder: Path, upstream: Upstream, *, patch: str = "", executable: Path | None = None) -> None:
         self.folder = folder
         self.upstream = upstream
-        self.executable = executable or write_launcher(folder / "opt", patch)
+        self.executable = executable or write_launcher(folder / "opt", PRELOAD + patch)
 
     def perform(self, schedule: Schedule) -> Evidence:
         """Runs it to its end."""
