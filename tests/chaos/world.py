@@ -119,7 +119,7 @@ class World:
     def __init__(self, folder: Path, upstream: Upstream, *, patch: str = "", executable: Path | None = None) -> None:
         self.folder = folder
         self.upstream = upstream
-        self.executable = executable or write_launcher(folder / "opt", PRELOAD + patch)
+        self.executable = executable or write_launcher(folder / "opt", patch, preload=PRELOAD)
 
     def perform(self, schedule: Schedule) -> Evidence:
         """Runs it to its end."""

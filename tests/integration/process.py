@@ -21,20 +21,21 @@ if TYPE_CHECKING:
 _MAIN = "main(sys.argv)\n"
 
 
-def write_launcher(folder: Path, patch: str = "") -> Path:
+def write_launcher(folder: Path, patch: str = "", *, preload: str = "") -> Path:
     """The extension from source; `patch` is Python that runs before it, to plant a defect or to shorten a long time.
 
     Without a patch it is the executable that O2_TEST_EXECUTABLE names, if it is set: the same tests for what ships.
+    `preload` runs before the extension from source, too, and has no part in that choice.
     """
     folder.mkdir(parents=True, exist_ok=True)
     built = os.environ.get("O2_TEST_EXECUTABLE")
     if built and not patch:
         return Path(shutil.copy(built, folder / EXTENSION_NAME))
     path = write_extension(folder)
-    if patch:
+    if preload or patch:
         text = path.read_text()
         assert text.endswith(_MAIN), "the launcher has changed: patches need another place"
-        path.write_text(text.removesuffix(_MAIN) + patch + "\n" + _MAIN)
+        path.write_text(text.removesuffix(_MAIN) + preload + patch + "\n" + _MAIN)
     return path
 
 
