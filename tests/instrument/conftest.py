@@ -41,6 +41,7 @@ class Target:
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.headers: dict[str, str] = {}  # of answers, beside those that are needed
         target = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -59,6 +60,8 @@ class Target:
                 self.send_response(404 if missing else 200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(answer)))
+                for name, value in target.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(answer)
 

@@ -37,8 +37,9 @@ TRACING = [
     *(f"o2/node/lib/{name}.js" for name in ("databases", "environment", "http_events", "message_events", "sampling")),
     *(f"o2/node/lib/{name}.js" for name in ("stacks", "urls")),
     *(f"o2/node/lib/bridge/{name}.js" for name in ("contexts", "propagator", "registry", "spans", "values")),
-    *(f"o2/node/lib/patches/{name}.js" for name in ("aws_messages", "aws_sdk", "aws_sdk_2", "ioredis", "mongodb")),
-    *(f"o2/node/lib/patches/{name}.js" for name in ("mysql2", "pg", "published", "redis", "redis_1", "redis_calls")),
+    *(f"o2/node/lib/patches/{name}.js" for name in ("aws_messages", "aws_requests", "aws_sdk", "aws_sdk_2")),
+    *(f"o2/node/lib/patches/{name}.js" for name in ("ioredis", "mongodb", "mysql2", "pg", "published")),
+    *(f"o2/node/lib/patches/{name}.js" for name in ("redis", "redis_1", "redis_calls")),
     "o2/python/boot.py", "otel-instrument",
     *(f"o2/python/o2_tracing/{name}" for name in ("*.py", "patches/*.py", *BYTE_CODE)),
 ]  # fmt: skip

@@ -6,13 +6,15 @@ const { STATUS } = require('./spans.js');
 
 const CLIENT_ERROR = 400; // and above: an error for a client
 const CALL = 'amz-sdk-invocation-id'; // the header by which all requests of a call of the AWS SDK are known
+const VERSION_2 = 'aws-sdk-nodejs/'; // the AWS SDK's, in `user-agent`: its requests carry no id
 const DEFAULT_PORTS = { 'http:': 80, 'https:': 443 };
 
 /**
- * Starts the span of an HTTP request; null where there is nothing to trace. `origin` is `scheme://host[:port]`, `call` the
- * request's `CALL` header, if any.
+ * Starts the span of an HTTP request; null where there is nothing to trace. `origin` is `scheme://host[:port]`, `header`
+ * gives the request's headers by their lower-case names.
  */
-function startHttp(tracer, scope, method, origin, path, call) {
+function startHttp(tracer, scope, method, origin, path, header) {
+  const call = header(CALL);
   const caller = tracer.calls.get(call);
   const span = caller === undefined ? tracer.startClient(method, scope) : null;
   if (span === null) {
@@ -25,7 +27,19 @@ function startHttp(tracer, scope, method, origin, path, call) {
   span.set('http.request.method', method);
   span.set('url.full', redact(origin + path));
   setServer(span, origin);
+  if (call !== undefined || String(header('user-agent')).startsWith(VERSION_2)) {
+    describeAws(span, tracer, { method, origin, path, header });
+  }
   return span;
+}
+
+function describeAws(span, tracer, request) {
+  if (!tracer.settings.traces(['aws-sdk'])) return;
+  try {
+    require('./patches/aws_requests.js').describe(span, request);
+  } catch {
+    // a span of HTTP
+  }
 }
 
 function setServer(span, origin) {
@@ -34,13 +48,20 @@ function setServer(span, origin) {
   span.set('server.port', Number(url.port) || DEFAULT_PORTS[url.protocol]);
 }
 
-/** Notes the status of the answer. */
-function answered(span, status) {
-  if (!Number.isInteger(status)) return;
-  span.set('http.response.status_code', status);
-  if (status < CLIENT_ERROR) return;
-  span.set('error.type', String(status));
-  span.setStatus(STATUS.ERROR);
+/** Whether the span is that of a call of an AWS SDK. */
+function isAws(span) {
+  return span.attributes.has('rpc.system');
 }
 
-module.exports = { CALL, answered, startHttp };
+/** Notes the status of the answer; `header` gives its headers by their lower-case names. */
+function answered(span, status, header) {
+  if (!Number.isInteger(status)) return;
+  span.set('http.response.status_code', status);
+  if (status >= CLIENT_ERROR) {
+    span.set('error.type', String(status));
+    span.setStatus(STATUS.ERROR);
+  }
+  if (isAws(span)) require('./patches/aws_requests.js').describeAnswer(span, header);
+}
+
+module.exports = { CALL, answered, isAws, startHttp };

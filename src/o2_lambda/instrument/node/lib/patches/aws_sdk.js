@@ -145,4 +145,4 @@ function finish(span, error, output, tracer) {
   tracer.end(span, error || undefined);
 }
 
-module.exports = { functionName, patch, setRegion, start };
+module.exports = { SCOPE, describe, functionName, patch, setRegion, start };

@@ -7,7 +7,7 @@
 
 const { ClientRequest, OutgoingMessage } = require('http');
 
-const { CALL, answered, startHttp } = require('../clients.js');
+const { answered, isAws, startHttp } = require('../clients.js');
 const { inject } = require('../propagation.js');
 
 const SCOPE = 'o2_lambda.http';
@@ -28,10 +28,11 @@ function begin(request, headers, tracer, runtimeApi) {
     const host = request.getHeader('host') || authority(request, headers);
     if (!host || host === runtimeApi || request[SPAN] !== undefined) return headers;
     const origin = `${request.protocol}//${host}`;
-    const span = startHttp(tracer, SCOPE, request.method, origin, request.path, request.getHeader(CALL));
+    const span = startHttp(tracer, SCOPE, request.method, origin, request.path, (name) => request.getHeader(name));
     if (span === null) return headers;
     Object.defineProperty(request, SPAN, { value: span });
     observe(request, span, tracer);
+    if (isAws(span)) require('./aws_requests.js').watchBody(request, span);
     return withContext(request, headers, span.context, tracer.settings.injects);
   } catch {
     return headers; // no trace of this request
@@ -66,13 +67,21 @@ function observe(request, span, tracer) {
   const plain = request.emit;
   const emit = function (event, ...values) {
     if (ANSWERS.has(event)) {
-      answered(span, values[0] && values[0].statusCode);
+      note(span, values[0]);
       tracer.end(span);
     } else if (event === 'error') tracer.end(span, values[0]);
     else if (event === 'close') tracer.end(span);
     return plain.call(this, event, ...values);
   };
   Object.defineProperty(request, 'emit', { value: emit, writable: true, configurable: true });
+}
+
+function note(span, answer) {
+  try {
+    answered(span, answer.statusCode, (name) => answer.headers[name]);
+  } catch {
+    // an event that the function has made up
+  }
 }
 
 module.exports = { patch };

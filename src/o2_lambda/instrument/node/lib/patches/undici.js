@@ -4,7 +4,7 @@
 
 const channels = require('diagnostics_channel');
 
-const { CALL, answered, startHttp } = require('../clients.js');
+const { answered, startHttp } = require('../clients.js');
 const { inject } = require('../propagation.js');
 
 const SCOPE = 'o2_lambda.undici';
@@ -23,7 +23,7 @@ function patch(tracer) {
   };
   on('create', ({ request }) => {
     const given = headersOf(request);
-    const span = startHttp(tracer, SCOPE, request.method, String(request.origin), request.path, given.get(CALL));
+    const span = startHttp(tracer, SCOPE, request.method, String(request.origin), request.path, (name) => given.get(name));
     if (span === null) return;
     if (spans === null) {
       spans = new WeakMap();
@@ -40,7 +40,7 @@ function watch(on, spans, tracer) {
   on('headers', ({ request, response }) => {
     const span = spans.get(request);
     if (span === undefined) return;
-    answered(span, response.statusCode);
+    answered(span, response.statusCode, (name) => headersOf(response).get(name));
     tracer.end(span);
   });
   on('error', ({ request, error }) => {
