@@ -100,9 +100,13 @@ class Stage:
         """The spans at the backend, by start."""
         return sorted(self.backend.rows("traces", "default"), key=lambda row: row["start_time"])
 
-    def printed(self) -> list[str]:
+    def lines(self) -> list[Row]:
         """The lines of the function itself that have arrived."""
-        return [row["record"] for row in self.backend.rows("logs", "default") if row["type"] == "function"]
+        return [row for row in self.backend.rows("logs", "default") if row["type"] == "function"]
+
+    def printed(self) -> list[str]:
+        """What is written in them."""
+        return [row["record"] for row in self.lines()]
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from o2_lambda.layer.build import JAVA_AGENT, WRAPPER
-from o2_lambda.layer.java import AGENT
+from o2_lambda.layer.build import INSTRUMENT, JAVA_AGENT, JAVA_EXTENSION, WRAPPER
+from o2_lambda.layer.java import AGENT, COMPILER, extension
 from o2_lambda.layer.maven import fetched
 from o2_lambda.layer.names import EXECUTABLE
 from o2_lambda.layer.process import LayerError
@@ -19,6 +19,7 @@ from o2_lambda.layer.toolchain import host
 from tests.examples.conftest import Stage, java_zips, needs, thorough
 from tests.examples.javas import VERSIONS
 from tests.integration.wire import Request, Server, response
+from tests.packaging.conftest import CACHE
 
 if TYPE_CHECKING:
     import socket
@@ -43,7 +44,8 @@ def printed(function: LocalLambda) -> list[str]:
 def test_a_function_without_a_line_for_tracing_is_traced(opt: Path, plain: Path, stage: Stage) -> None:
     """A span of each invocation, with the function's identity and its failure, whatever X-Ray has decided to sample.
 
-    Callers get what they get without the layer, and so does whoever reads the log, but for two lines.
+    Log lines carry its ids. Callers get what they get without the layer, and so does whoever reads the log, but for
+    two lines.
     """
     environment = {"AWS_LAMBDA_EXEC_WRAPPER": str(opt / WRAPPER), "OTEL_RESOURCE_ATTRIBUTES": "faas.version=7,a.b=c"}
     extension = opt / "extensions" / EXECUTABLE
@@ -73,7 +75,9 @@ def test_a_function_without_a_line_for_tracing_is_traced(opt: Path, plain: Path,
         "asked to",
     )
     assert not [name for span in spans for name in span if name.startswith(("service_process_", "service_host_"))]
-    assert stage.printed().count("hello\n") == 2
+    bare_line, line = (row for row in stage.lines() if row["record"] == "hello\n")
+    assert "span_id" not in bare_line
+    assert (line["trace_id"], line["span_id"]) == (spans[0]["trace_id"], spans[0]["span_id"])
     (agent,) = [line for line in said if line.startswith("[otel.javaagent ")]
     assert AGENT.version in agent
     assert [line for line in said if line != agent and "Sharing is only supported" not in line] == said_bare
@@ -98,9 +102,13 @@ def test_a_function_with_an_sdk_of_its_own(opt: Path, traced: Path, stage: Stage
 
 
 class Receiver(Server):
-    """Where spans go, in place of the extension's receiver. `silent`: takes requests and says nothing."""
+    """Where spans go, in place of the extension's receiver: a collector, which knows nothing of invocations.
+
+    `silent`: takes requests and says nothing.
+    """
 
     exports = 0
+    messages = 0
     silent = False
 
     def handle(self, request: Request, client: socket.socket) -> None:
@@ -109,10 +117,16 @@ class Receiver(Server):
             self.exports += 1
             if not self.silent:
                 client.sendall(response(200, Content_Type="application/x-protobuf"))
+        else:
+            self.messages += 1
+            client.sendall(response(404))
 
 
 def test_a_receiver_in_trouble_holds_no_invocation_beyond_the_setting(opt: Path, plain: Path, stage: Stage) -> None:
-    """A closed connection costs no span, a refused one no time, silence the flush timeout; answers are as ever."""
+    """A closed connection costs no span, a refused one no time, silence the flush timeout; answers are as ever.
+
+    One that does not understand which invocation begins is told once.
+    """
     limit_s, others_s = 3, 3  # what the function itself may take on a busy machine
     environment = {
         "AWS_LAMBDA_EXEC_WRAPPER": str(opt / WRAPPER),
@@ -122,31 +136,33 @@ def test_a_receiver_in_trouble_holds_no_invocation_beyond_the_setting(opt: Path,
     }
     with Receiver() as receiver:
         environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://localhost:{receiver.port}"
+        environment["O2_OTLP_PORT"] = str(receiver.port)  # so that it counts as the extension's
         with stage.start("java", HELLO, plain, **environment) as function:
             results = [function.invoke()]
             receiver.drop_connections()  # as after a freeze
             results.append(function.invoke())
-            assert receiver.exports == 2
+            assert (receiver.exports, receiver.messages) == (2, 1)
             receiver.down()
             refused = [function.invoke() for _ in range(3)]
             receiver.silent = True
             receiver.up()
             unanswered = [function.invoke() for _ in range(2)]
     assert receiver.exports > 2
+    assert receiver.messages == 1
     assert {result.payload for result in [*results, *refused, *unanswered]} == {b'"ok"'}
     assert sum(result.duration_ms for result in refused) < limit_s * 1000, "trying again takes that of each"
     assert max(result.duration_ms for result in unanswered) < (limit_s + others_s) * 1000
 
 
 def test_the_zip_holds_the_agent_and_says_so(java_zip: Path) -> None:
-    """Beside the core: the wrapper, the agent, its licence, and its place in the bill of materials."""
+    """Beside the core: the wrapper, our extension, the agent, its licence, and its place in the bill of materials."""
     with zipfile.ZipFile(java_zip) as archive:
         names = set(archive.namelist())
         document = json.loads(archive.read("o2/sbom.spdx.json"))
         licence = archive.read(f"o2/licenses/{AGENT.name}.txt").decode()
         agent = archive.read(JAVA_AGENT)
     core = {name for name in names if name.startswith(("extensions/", "o2/ca/", "o2/licenses/", "o2/sbom"))}
-    assert names - core == {WRAPPER, JAVA_AGENT}
+    assert names - core == {WRAPPER, JAVA_AGENT, JAVA_EXTENSION}
     (package,) = [each for each in document["packages"] if each["name"] == AGENT.name]
     assert (package["versionInfo"], package["licenseDeclared"]) == (AGENT.version, "Apache-2.0")
     assert package["checksums"][0]["checksumValue"] == hashlib.sha256(agent).hexdigest()
@@ -161,6 +177,16 @@ def test_arm64_has_the_same_agent(java_zip: Path, tmp_path: Path) -> None:
         assert ours.namelist() == theirs.namelist()
         different = {name for name in ours.namelist() if ours.read(name) != theirs.read(name)}
     assert different == {f"extensions/{EXECUTABLE}", "o2/sbom.spdx.json"}
+
+
+@pytest.mark.parametrize("java", [*(pytest.param(each, marks=thorough) for each in VERSIONS[:-1]), "25"], indirect=True)
+@pytest.mark.usefixtures("java")
+def test_every_java_compiles_our_extension_to_the_same_bytes(java_zip: Path, tmp_path: Path) -> None:
+    """Whoever builds the layer, with whatever Java."""
+    agent, compiler = (fetched(Store(CACHE), artifact) for artifact in (AGENT, COMPILER))
+    with zipfile.ZipFile(java_zip) as archive:
+        shipped = archive.read(JAVA_EXTENSION)
+    assert extension(Store(tmp_path), agent, compiler, INSTRUMENT / "java") == shipped
 
 
 def test_packing_twice_gives_the_same_bytes(java_zip: Path, tmp_path: Path) -> None:

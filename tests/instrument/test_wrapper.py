@@ -46,6 +46,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     (opt / "o2" / "python" / "boot.py").touch()
     (opt / "o2" / "java").mkdir()
     (opt / "o2" / "java" / "opentelemetry-javaagent.jar").touch()
+    (opt / "o2" / "java" / "o2-tracing.jar").touch()
     (opt / "python").mkdir()  # a folder of another layer, which is none of ours
     shutil.copy(WRAPPER, opt)
 
@@ -63,6 +64,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
     run.boot = str(opt / "o2" / "python" / "boot.py")
     run.agent = f"-javaagent:{opt / 'o2' / 'java' / 'opentelemetry-javaagent.jar'}"
+    run.extension = opt / "o2" / "java" / "o2-tracing.jar"
     return run
 
 
@@ -196,7 +198,24 @@ def test_java_starts_with_the_agent_and_the_fast_compiler_alone(run: Any) -> Non
     ran = run("-XX:+UseSerialGC", "-cp", "a b", "Main", "x::y", name="java")
     assert ran.arguments == [run.agent, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", "a b", "Main", "x::y"]
     assert {name: ran.variables.get(name) for name in JAVA_DEFAULTS} == JAVA_DEFAULTS
+    assert ran.variables["OTEL_JAVAAGENT_EXTENSIONS"] == str(run.extension)
     assert ran.errors == []
+
+
+def test_a_java_users_own_extensions_of_the_agent_come_first(run: Any) -> None:
+    """Ours is one more of them."""
+    variables = run("Main", name="java", OTEL_JAVAAGENT_EXTENSIONS="/opt/a.jar,/opt/b").variables
+    assert variables["OTEL_JAVAAGENT_EXTENSIONS"] == f"/opt/a.jar,/opt/b,{run.extension}"
+
+
+def test_the_agent_starts_without_our_extension_of_it(run: Any) -> None:
+    """One line says what is missing."""
+    run.extension.unlink()
+    ran = run("Main", name="java")
+    assert ran.arguments[0] == run.agent
+    assert "OTEL_JAVAAGENT_EXTENSIONS" not in ran.variables
+    (line,) = ran.errors
+    assert "o2-tracing.jar is missing" in line
 
 
 def test_java11_loses_the_option_that_would_triple_the_agents_start(run: Any) -> None:

@@ -27,6 +27,7 @@ OPT = "/opt/"  # where Lambda unpacks layers
 CA_FOLDER = "o2/ca"  # below /opt
 TRACING_FOLDER = "o2"  # below /opt; /opt/python would be on the function's own path
 JAVA_AGENT = f"{TRACING_FOLDER}/java/opentelemetry-javaagent.jar"
+JAVA_EXTENSION = f"{TRACING_FOLDER}/java/o2-tracing.jar"
 WRAPPER = "otel-instrument"
 INSTRUMENT = Path(__file__).parents[1] / "instrument"
 
@@ -54,7 +55,7 @@ def build(
     store = Store(cache, made)
     lanes = list(dict.fromkeys(arches))  # side by side: some steps keep no more than one core busy
     wanted = list(variants)
-    require("make", *(["mvn"] if {FULL, JAVA} & set(wanted) else []))  # told now, not after minutes
+    require("make", *(["mvn"] if {FULL, JAVA} & set(wanted) else []), *(["java"] if JAVA in wanted else []))  # at once
     builder = Builder(store, jobs=max(1, JOBS // len(lanes)))
     with ThreadPoolExecutor() as pool:
         ahead: list[Future[object]] = [pool.submit(builder.inputs.fetch_sources)]
@@ -107,7 +108,8 @@ def _variant_entries(variant: str, core: dict[str, Entry], inputs: Inputs, store
         files |= tracing_entries(inputs)
     elif variant == JAVA:
         jar = maven.fetched(store, java.AGENT)
-        files |= {**wrapper_entries(), JAVA_AGENT: Entry(jar.read_bytes())}
+        extension = java.extension(store, jar, maven.fetched(store, java.COMPILER), INSTRUMENT / "java")
+        files |= {**wrapper_entries(), JAVA_AGENT: Entry(jar.read_bytes()), JAVA_EXTENSION: Entry(extension)}
         works.append(java.component(jar))
     return files | notices.entries(works, files)
 

@@ -19,7 +19,7 @@ _OUTSIDE = {
     *("CC", "CFLAGS", "CPPFLAGS", "CXX", "CXXFLAGS", "LDFLAGS", "LIBS", "CPATH", "LIBRARY_PATH", "AR", "RANLIB"),
 }
 _LINE_LENGTH_MAX = 300
-_PACKAGES = {"mvn": "maven"}  # of Debian, where they are not named like the tool
+_PACKAGES = {"mvn": "maven", "java": "default-jre-headless"}  # of Debian, where they are not named like the tool
 
 
 class LayerError(Exception):
