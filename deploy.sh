@@ -16,7 +16,7 @@ Variables:
   DEPLOY_VARIANT  full, core or java, several with commas between; by default full is deployed, all are listed and deleted
   AWS_REGION      one region, or several separated by commas or spaces; default: the profile's
 
-Options go to `o2-lambda COMMAND`, see `o2-lambda COMMAND --help`: --profile, --public, --org-id, --keep, --yes,
+Options go to `o2-lambda COMMAND`, see `o2-lambda COMMAND --help`: --region, --profile, --public, --org-id, --keep, --yes,
 --dry-run, --json.
 HELP
 }
@@ -60,6 +60,9 @@ done
 
 regions=()
 listed=${AWS_REGION:-}
+case " $*" in
+    *" --region"*) listed='' ;; # a default, as for every AWS tool: nothing is done in a region beside those asked for
+esac
 for region in ${listed//,/ }; do
     regions+=(--region "$region")
 done

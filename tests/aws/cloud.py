@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Answer = tuple[int, dict[str, Any]]
 _CONFIGURATION = re.compile(r"/2015-03-31/functions/([^/]+)/configuration")
+_ACCOUNT = "123456789012"
 _DENIED = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"
 _SIMULATED = (
     "<SimulatePrincipalPolicyResponse><SimulatePrincipalPolicyResult><EvaluationResults><member>"
@@ -119,6 +120,9 @@ class Cloud:
     def _refuse(self, request: Request, service: str) -> Answer | None:
         if request.region in self.down:
             return _error(503, "ServiceUnavailableException", "the region is having a bad day")
+        account = re.search(r":(\d{12}):function:", request.path)
+        if account and account[1] != _ACCOUNT:  # moto reads the name alone
+            return _error(403, "AccessDeniedException", f"not authorized to perform it on {request.path}")
         for fault in self.faults:
             if (
                 fault.times

@@ -201,6 +201,14 @@ def test_an_arn_brings_its_region(aws: Aws) -> None:
     assert aws.layers(region=OTHER) == [own(region=OTHER)]
 
 
+def test_an_arn_of_another_account_is_not_this_account_s_function(aws: Aws) -> None:
+    """What has the same name here is a different function and stays as it is."""
+    aws.deploy()
+    foreign = aws.function().replace("123456789012", "210987654321")
+    assert "failed" in aws.run("attach", foreign, *CREDENTIALS, expect=1).text
+    assert aws.layers() == []
+
+
 def test_a_chosen_version_is_used(aws: Aws) -> None:
     """--layer-arn takes precedence over the newest version."""
     aws.deploy()
@@ -220,6 +228,15 @@ def test_functions_are_chosen_by_tag(aws: Aws) -> None:
     outcomes = aws.run("attach", "--tag", "team=shop", "--tag", "stage=prod", *CREDENTIALS, "--json").document
     assert [each["function"] for each in outcomes] == ["shop-1", "shop-2", "shop-3", "shop-4"]
     assert {each["status"] for each in outcomes} == {"changed"}
+
+
+@pytest.mark.parametrize("tags", [["stage="], ["stage=prod", "stage=test"]])
+def test_tags_that_would_choose_other_functions_than_meant(aws: Aws, tags: list[str]) -> None:
+    """An empty value, as of a shell variable that is not set, chooses nothing; nor is a second value the only one."""
+    options = [word for tag in tags for word in ("--tag", tag)]
+    text = aws.run("detach", *options, expect=2).text
+    assert "--tag takes KEY=VALUE, each key once and with a value" in text
+    assert aws.cloud.requests == []
 
 
 def test_all_functions_of_two_regions(aws: Aws) -> None:

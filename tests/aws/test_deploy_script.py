@@ -48,6 +48,17 @@ def test_deploy_list_and_delete(aws: Aws) -> None:
     assert "no layer in" in run("list", **variables).stdout
 
 
+@pytest.mark.parametrize("option", [["--region", REGION], [f"--region={REGION}"]])
+def test_a_region_as_option_is_the_only_one(aws: Aws, option: list[str]) -> None:
+    """AWS_REGION, which many shells export, is a default: --region takes its place, above all when deleting."""
+    aws.deploy("--region", REGION, "--region", OTHER)
+    ran = run("delete", *option, "--yes", AWS_REGION=OTHER)
+    assert ran.returncode == 0, ran.stderr
+    assert "2 deleted" in ran.stdout
+    assert "no layer in" in run("list", AWS_REGION=REGION).stdout
+    assert "arm64:1" in run("list", AWS_REGION=OTHER).stdout
+
+
 def test_help_needs_nothing() -> None:
     """Help lists the commands and variables."""
     ran = run("help", PATH="/usr/bin:/bin")

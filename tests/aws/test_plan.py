@@ -95,10 +95,10 @@ def test_our_layers_are_told_from_others(arn: str, found: tuple[str, int] | None
 
 
 def test_functions_by_name_and_arn() -> None:
-    """Names stay names, ARNs bring their region, everything else is refused."""
+    """Names stay names, ARNs stay ARNs and bring their region, everything else is refused."""
+    arn = "arn:aws:lambda:eu-west-1:123456789012:function:f"
     assert split_function("my-fn_1") == ("", "my-fn_1")
-    assert split_function("arn:aws:lambda:eu-west-1:123456789012:function:f") == ("eu-west-1", "f")
-    assert split_function("arn:aws:lambda:eu-west-1:123456789012:function:f:$LATEST") == ("eu-west-1", "f")
+    assert split_function(arn) == split_function(f"{arn}:$LATEST") == ("eu-west-1", arn)
     for wrong in ("arn:aws:lambda:eu-west-1:123456789012:function:f:7", "a b", "", "x" * 65, "arn:aws:s3:::b"):
         with pytest.raises(AwsError):
             split_function(wrong)

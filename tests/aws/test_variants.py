@@ -95,6 +95,20 @@ def test_a_variant_that_someone_chose_stays(both: Aws) -> None:
     assert both.layers("lean") == [own()]
 
 
+def test_a_variant_given_by_its_arn_is_the_one(both: Aws) -> None:
+    """--layer-arn decides the variant as well, for functions of its architecture and region that are not traced."""
+    core = own("core-", 7)
+    both.function("arm", Architectures=["arm64"])
+
+    def chosen(*arguments: str) -> list[str]:
+        options = (*CREDENTIALS, "--layer-arn", core, "--dry-run", "--json")
+        outcomes = both.run("attach", *arguments, *options).document
+        return [outcome["changes"][0]["after"] for outcome in outcomes]
+
+    assert chosen("script", "arm") == [core, own().replace("x86_64", "arm64")]
+    assert chosen("script", "--tracing") == [own()]
+
+
 def test_without_the_java_variant_tracing_names_what_to_deploy(aws: Aws) -> None:
     """One line with the command; the function stays as it was."""
     aws.deploy()

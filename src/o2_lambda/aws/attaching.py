@@ -86,11 +86,17 @@ class Catalogue:
         self._account = account
         self._lock = threading.Lock()
         self._found: dict[tuple[str, Layer], tuple[str, int]] = {}
+        self._given: list[tuple[str, Layer]] = []
         for arn in layer_arns:
             read = own_layer(arn)
             if read is None:
                 raise AwsError(f"{arn} is no version of a layer named {LAYER_PREFIX}[<variant>-]<architecture>")
             self._found[read.region, read.layer] = (arn, 0)
+            self._given.append((read.region, read.layer))
+
+    def given(self, region: str) -> list[Layer]:
+        """The layers of which fixed versions were given for the region."""
+        return [layer for where, layer in self._given if where == region]
 
     def newest(self, region: str, layer: Layer) -> tuple[str, int]:
         """(ARN, unzipped bytes or 0 if unknown). Raises AwsError when there is no layer."""
@@ -115,7 +121,9 @@ def attach_decider(
     def decide(function: Function) -> Plan:
         if function.is_image:  # decided before the layer is looked up: there may be none for its architecture
             return plan_attach(function, Wish(""))
-        arn, size = catalogue.newest(function.arn.split(":")[3], choose_layer(function, tracing=settings.tracing))
+        region = function.arn.split(":")[3]
+        layer = choose_layer(function, tracing=settings.tracing, given=catalogue.given(region))
+        arn, size = catalogue.newest(region, layer)
         wish = Wish(arn, size, dict(settings.variables), tracing=settings.tracing, force=settings.force)
         plan = plan_attach(function, wish)
         check(plan.variables)
@@ -153,7 +161,7 @@ def run(
         except Exception as error:  # noqa: BLE001 - told per function, whatever it is: the others go on
             return Outcome(region, name, "failed", explain(error, hidden))
         status = "unchanged" if plan.is_empty else "planned" if dry_run else "changed"
-        return Outcome(region, name, status, "; ".join(plan.notes), plan)
+        return Outcome(region, plan.function.name, status, "; ".join(plan.notes), plan)
 
     return [
         Outcome(*done.item, "failed", explain(done.error)) if done.error else done.result

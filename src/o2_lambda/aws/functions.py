@@ -9,7 +9,6 @@ from botocore.exceptions import ClientError
 
 from o2_lambda.aws.errors import AwsError, code_of
 from o2_lambda.aws.model import read_function
-from o2_lambda.aws.names import split_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,10 +38,9 @@ def list_functions(client: Any) -> Iterator[Function]:
 
 def tagged_functions(client: Any, tags: Mapping[str, str]) -> list[str]:
     """Names of the functions that carry all the tags. `client` is one of resourcegroupstaggingapi."""
-    filters = [{"Key": key, "Values": [value] if value else []} for key, value in tags.items()]
+    filters = [{"Key": key, "Values": [value]} for key, value in tags.items()]
     pages = client.get_paginator("get_resources").paginate(ResourceTypeFilters=["lambda:function"], TagFilters=filters)
-    arns = [item["ResourceARN"] for page in pages for item in page["ResourceTagMappingList"]]
-    return [split_function(arn)[1] for arn in arns]
+    return [item["ResourceARN"].rpartition(":")[2] for page in pages for item in page["ResourceTagMappingList"]]
 
 
 def get_function(client: Any, name: str) -> Function:

@@ -32,7 +32,7 @@ _LAYER_VERSION = re.compile(
     r"arn:(?P<partition>[a-z0-9-]+):lambda:(?P<region>[a-z0-9-]+):(?P<account>\d{12}):layer:(?P<name>[\w-]+):(?P<version>\d+)"
 )
 _FUNCTION = re.compile(
-    r"arn:[a-z0-9-]+:lambda:(?P<region>[a-z0-9-]+):\d{12}:function:(?P<name>[\w-]+)(?P<qualifier>:[\w$-]+)?"
+    r"(?P<arn>arn:[a-z0-9-]+:lambda:(?P<region>[a-z0-9-]+):\d{12}:function:[\w-]+)(?P<qualifier>:[\w$-]+)?"
 )
 
 
@@ -92,12 +92,15 @@ def own_layer(arn: str) -> LayerArn | None:
 
 
 def split_function(name: str) -> tuple[str, str]:
-    """(region or "", name) of a function given by name or ARN. Raises AwsError for a version, an alias, a typo."""
+    """(region or "", name or ARN) of a function given by either. Raises AwsError for a version, an alias, a typo.
+
+    An ARN stays whole: its account may be another one, where a function of the same name is a different function.
+    """
     matched = _FUNCTION.fullmatch(name)
     if matched is not None:
         if matched["qualifier"] not in (None, ":$LATEST"):
             raise AwsError(f"{name} is a version or an alias, which cannot be changed: give the function itself")
-        return matched["region"], matched["name"]
+        return matched["region"], matched["arn"]
     if not re.fullmatch(r"[\w-]{1,64}", name):
         raise AwsError(f"{name!r} is neither a function's name nor its ARN")
     return "", name

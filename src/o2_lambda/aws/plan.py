@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from o2_lambda.aws.errors import AwsError, Skipped
 from o2_lambda.aws.limits import check_environment, check_layers, check_unzipped
@@ -11,6 +12,9 @@ from o2_lambda.aws.names import WRAPPER, WRAPPER_VARIABLE, Layer, own_layer, tra
 from o2_lambda.aws.record import VARIABLE as RECORD_VARIABLE
 from o2_lambda.aws.record import Record, decode
 from o2_lambda.layer.names import FULL
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 OWN_PREFIX = "O2_"
 
@@ -29,11 +33,16 @@ class Wish:
     force: bool = False
 
 
-def choose_layer(function: Function, *, tracing: bool) -> Layer:
-    """The layer for the function: in the variant that can trace it if it is to be, else in the one that it has."""
+def choose_layer(function: Function, *, tracing: bool, given: Collection[Layer] = ()) -> Layer:
+    """The layer for the function: in the variant that can trace it if it is to be, else in the one that it has.
+
+    `given`: those that the user named; where it is not to be traced, they decide.
+    """
     if tracing or function.is_traced:
         return Layer(function.architecture, tracing_variant(function.runtime))
-    return Layer(function.architecture, function.own_layers[0].layer.variant if function.own_layers else FULL)
+    layer = Layer(function.architecture, function.own_layers[0].layer.variant if function.own_layers else FULL)
+    fitting = [each for each in given if each.architecture == layer.architecture]
+    return layer if layer in fitting or not fitting else fitting[0]
 
 
 def plan_attach(function: Function, wish: Wish) -> Plan:

@@ -87,4 +87,7 @@ def _selection(
 ) -> Selection:
     if [bool(functions), bool(tags), everything].count(True) != 1:
         raise click.UsageError("choose functions by name, by --tag or with --all: one of the three")
-    return Selection(functions, tuple(read_pairs("--tag", tags).items()), everything, only_ours)
+    wanted = read_pairs("--tag", tags)
+    if len(wanted) < len(tags) or "" in wanted.values():
+        raise click.UsageError("--tag takes KEY=VALUE, each key once and with a value: all of them must match")
+    return Selection(functions, tuple(wanted.items()), everything, only_ours)
