@@ -8,7 +8,7 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
-from o2_lambda.instrument.python.o2_tracing import propagation, sampling, settings, urls
+from o2_lambda.instrument.python.o2_tracing import clients, propagation, sampling, settings, urls
 from o2_lambda.instrument.python.o2_tracing.spans import SpanContext
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -198,3 +198,16 @@ def test_limits_follow_the_general_ones() -> None:
 def test_urls_carry_no_credentials(url: str, shown: str) -> None:
     """Users, passwords and the parameters that sign."""
     assert urls.redact(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("target", "full"),
+    [
+        ("/things", "http://shop:8080/things"),
+        ("/things?next=http://elsewhere/", "http://shop:8080/things?next=http://elsewhere/"),
+        ("http://behind-the-proxy/things", "http://behind-the-proxy/things"),
+    ],
+)
+def test_the_url_is_that_of_the_server_which_is_asked(target: str, full: str) -> None:
+    """A URL within a URL makes it no address of its own."""
+    assert clients.full_url("http", "shop", 8080, target) == full

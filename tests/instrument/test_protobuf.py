@@ -138,6 +138,28 @@ HOSTILE = st.recursive(
 )
 
 
+@pytest.mark.parametrize("key", ["k", "key" * 40, "\u00e9", "k" * 200])
+def test_every_length_of_a_text_comes_back(key: str) -> None:
+    """Around the lengths that take a byte more, of the value, of the pair and of what is around them."""
+    for length in range(300):
+        item = new_span(SpanContext(b"t" * 16, b"s" * 8, 1))
+        item.set(key, "\u00e9" * (length // 2) + "v" * (length % 2))
+        back = trace_pb2.Span.FromString(protobuf.span(item))
+        assert decode_attributes(back.attributes) == item.attributes
+
+
+def test_names_that_a_function_makes_up_are_not_kept_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor are those that are long: what is kept stays for the life of the process."""
+    monkeypatch.setattr(protobuf, "_names", {})
+    for number in range(2 * protobuf.NAMES_MAX):
+        item = new_span(SpanContext(b"t" * 16, b"s" * 8, 1))
+        item.set(f"made.up.{number}", 1)
+        item.set("long" * number, 1)
+        assert len(trace_pb2.Span.FromString(protobuf.span(item)).attributes) == 2
+    assert len(protobuf._names) <= protobuf.NAMES_MAX
+    assert max(map(len, protobuf._names)) < protobuf.SHORT
+
+
 @settings_of_hypothesis(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(ANY_TEXT | st.integers() | st.none(), HOSTILE), max_size=5), st.integers(0, 5))
 @example([("k", protobuf.INT64_MIN), ("", protobuf.INT64_MAX + 1), ("\udfff", "")], 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .propagation import inject
 from .spans import ERROR
 from .urls import redact
 
@@ -10,22 +11,20 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .spans import Span
-    from .tracer import Tracer
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+HTTP = "HTTP"  # the name of a span until it is described
 CLIENT_ERROR = 400  # and above: an error for a client
 
 
-def start_http(tracer: Tracer, scope: str, method: Any, *, scheme: str, host: Any, port: Any, url: str) -> Span | None:
-    """Starts the span of an HTTP request; None where there is nothing to trace."""
+def describe_http(span: Span, method: Any, *, scheme: str, host: Any, port: Any, url: str) -> None:
+    """Names the span of an HTTP request and says what is asked of whom."""
     verb = method.upper() if isinstance(method, str) else str(method)
-    span = tracer.start_client(verb, scope=scope)
-    if span is not None:
-        span.set("http.request.method", verb)
-        span.set("url.full", redact(url))
-        span.set("server.address", host)
-        span.set("server.port", port or DEFAULT_PORTS.get(scheme))
-    return span
+    span.name = verb
+    span.set("http.request.method", verb)
+    span.set("url.full", redact(url))
+    span.set("server.address", host)
+    span.set("server.port", port or DEFAULT_PORTS.get(scheme))
 
 
 def answered(span: Span | None, status: Any) -> None:
@@ -38,7 +37,22 @@ def answered(span: Span | None, status: Any) -> None:
         span.set_status(ERROR)
 
 
-def origin(scheme: str, host: str, port: Any) -> str:
-    """`scheme://host[:port]`, the port where it is not the scheme's own."""
+def inject_missing(span: Span, propagators: tuple[str, ...], headers: Any) -> None:
+    """Adds the headers that carry the trace to a mapping, unless the function has set its own."""
+    names = {name.lower() for name in headers}
+
+    def put(name: str, value: str) -> None:
+        if name.lower() not in names:
+            headers[name] = value
+
+    inject(span.context, propagators, put)
+
+
+def full_url(scheme: str, host: str, port: Any, url: str) -> str:
+    """The URL of a request to a host; it is absolute already where it is a proxy that is asked."""
+    if url.startswith(("http://", "https://")):
+        return url
     place = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{place}" if port in (None, DEFAULT_PORTS.get(scheme)) else f"{scheme}://{place}:{port}"
+    return (
+        f"{scheme}://{place}{url}" if port in (None, DEFAULT_PORTS.get(scheme)) else f"{scheme}://{place}:{port}{url}"
+    )

@@ -52,6 +52,7 @@ class Exporter:
         host, port, path = address
         self._address = (host, port)
         self._head = _head(path, f"{host}:{port}", "application/x-protobuf")
+        self._announcement_head = _head(ANNOUNCE_PATH, "localhost", "text/plain")
         self._announces = announces
         self._encode = encode
         self._clock_ms = clock_ms
@@ -94,10 +95,10 @@ class Exporter:
         if not self._announces or self._failures or not self._lock.acquire(False):  # noqa: FBT003 - a C function
             return
         try:
-            self._read_answers()
+            self._read_answers(at_most=1)  # the flush at the invocation's end sees whatever else has happened
             if len(self._in_flight) < UNANSWERED_MAX:
                 body = f"{request_id} {trace_id.hex()} {span_id.hex()}".encode("ascii", "replace")
-                self._request(_head(ANNOUNCE_PATH, "localhost", "text/plain"), body, ANNOUNCEMENT)
+                self._request(self._announcement_head, body, ANNOUNCEMENT)
         except OSError as error:
             self._fail(str(error))
         finally:
@@ -168,11 +169,16 @@ class Exporter:
         self._socket = connection
         return connection
 
-    def _read_answers(self) -> None:
-        """Takes in the answers that have come. Raises OSError when one refuses, or none can come any more."""
+    def _read_answers(self, at_most: int = 0) -> None:
+        """Takes in the answers that have come. Raises OSError when one refuses, or none can come any more.
+
+        `at_most` bounds how often it reads, 0 does not: only reading on shows that the connection is closed.
+        """
         if self._socket is None:
             return
-        while True:
+        reads = 0
+        while not at_most or reads < at_most:
+            reads += 1
             try:
                 data = self._socket.recv(READ_BYTES)
             except BlockingIOError:

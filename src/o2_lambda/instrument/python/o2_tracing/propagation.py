@@ -34,6 +34,8 @@ def pick(headers: Any) -> dict[str, str]:
 
 def extract(headers: Mapping[str, str], propagators: tuple[str, ...]) -> SpanContext | None:
     """The remote parent in `headers` (lower-case names), by the first of `propagators` that finds one."""
+    if not headers:
+        return None
     for name in propagators:
         reader = _READERS.get(name)
         context = reader(headers) if reader else None
@@ -45,7 +47,7 @@ def extract(headers: Mapping[str, str], propagators: tuple[str, ...]) -> SpanCon
 
 def baggage(headers: Mapping[str, str], propagators: tuple[str, ...]) -> str:
     """The baggage in `headers`, which may come without a trace."""
-    return _clean(headers.get("baggage", ""), BAGGAGE_CHARS_MAX) if "baggage" in propagators else ""
+    return _clean(headers.get("baggage", ""), BAGGAGE_CHARS_MAX) if headers and "baggage" in propagators else ""
 
 
 def inject(context: SpanContext, propagators: tuple[str, ...], put: Callable[[str, str], None]) -> None:

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 DEPTH_MAX = 8  # of nested lists and mappings; deeper ones, and those that contain themselves, become text
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
 HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200  # SpanFlags
+SHORT = 0x80  # lengths below it are one byte
+BYTES = tuple([bytes((number,)) for number in range(SHORT)])
+NAMES_MAX = 512  # attributes whose encoded names are kept; a function may make up names without end
+_names: dict[str, bytes] = {}  # names as the first field of a KeyValue
 
 
 def varint(number: int) -> bytes:
     """Base 128, least significant group first; negative numbers as 64-bit two's complement."""
-    if 0 <= number < 0x80:
-        return bytes((number,))
+    if 0 <= number < SHORT:
+        return BYTES[number]
     number &= 0xFFFFFFFFFFFFFFFF
     out = bytearray()
     while number > 0x7F:
@@ -34,7 +38,8 @@ def varint(number: int) -> bytes:
 
 def field(tag: bytes, content: bytes) -> bytes:
     """A length-delimited field; `tag` is the encoded key."""
-    return tag + varint(len(content)) + content
+    size = len(content)
+    return tag + (BYTES[size] if size < SHORT else varint(size)) + content
 
 
 def text(value: str) -> bytes:
@@ -67,11 +72,26 @@ def any_value(value: Any, length: int = 0, depth: int = DEPTH_MAX) -> bytes:
 
 def attributes_field(tag: bytes, attributes: dict[Any, Any], length: int = 0, depth: int = DEPTH_MAX) -> bytes:
     """Repeated KeyValue fields."""
-    out = []
+    out: list[bytes] = []
     for key, value in list(attributes.items()):
-        name = text(key if isinstance(key, str) else _as_text(key))
-        out.append(field(tag, field(b"\x0a", name) + field(b"\x12", any_value(value, length, depth))))
+        name = _names.get(key) or _name(key)
+        if type(value) is str and not length:  # most are, and short
+            words = text(value)
+            size = len(words)
+            if size + len(name) < SHORT - 4:  # all lengths are one byte
+                out += (tag, BYTES[len(name) + size + 4], name, b"\x12", BYTES[size + 2], b"\x0a", BYTES[size], words)
+                continue
+        out.append(field(tag, name + field(b"\x12", any_value(value, length, depth))))
     return b"".join(out)
+
+
+def _name(key: Any) -> bytes:
+    if not isinstance(key, str):
+        return field(b"\x0a", text(_as_text(key)))
+    encoded = field(b"\x0a", text(key))
+    if type(key) is str and len(encoded) < SHORT and len(_names) < NAMES_MAX:
+        _names[key] = encoded
+    return encoded
 
 
 def span(item: Span) -> bytes:
@@ -81,19 +101,21 @@ def span(item: Span) -> bytes:
     if context.state:
         out.append(field(b"\x1a", text(context.state)))
     if parent is not None:
-        out += [b"\x22\x08", parent.span_id]
-    out += [field(b"\x2a", text(item.name)), b"\x30", varint(item.kind)]
-    out += [b"\x39", pack("<Q", item.start_ns), b"\x41", pack("<Q", item.end_ns)]
+        out += (b"\x22\x08", parent.span_id)
+    out += (field(b"\x2a", text(item.name)), b"\x30", varint(item.kind))
+    out.append(pack("<BQBQ", 0x39, item.start_ns, 0x41, item.end_ns))
     out.append(attributes_field(b"\x4a", item.attributes, length))
-    out.append(_count(b"\x50", item.dropped_attributes))
-    out += [field(b"\x5a", _event(entry, length)) for entry in item.events]
-    out.append(_count(b"\x60", item.dropped_events))
-    out += [field(b"\x6a", _link(entry, length)) for entry in item.links]
-    out.append(_count(b"\x70", item.dropped_links))
+    for entry in item.events:
+        out.append(field(b"\x5a", _event(entry, length)))
+    for link in item.links:
+        out.append(field(b"\x6a", _link(link, length)))
+    if item.dropped_attributes or item.dropped_events or item.dropped_links:
+        out += (_count(b"\x50", item.dropped_attributes), _count(b"\x60", item.dropped_events))
+        out.append(_count(b"\x70", item.dropped_links))
     if item.status:
         message = field(b"\x12", text(item.status_message)) if item.status_message else b""
         out.append(field(b"\x7a", message + b"\x18" + varint(item.status)))
-    out += [b"\x85\x01", _flags(context.flags, remote=parent is not None and parent.remote)]
+    out += (b"\x85\x01", _flags(context.flags, remote=parent is not None and parent.remote))
     return b"".join(out)
 
 

@@ -71,8 +71,8 @@ class Span:
 
     __slots__ = (
         "_limits", "_on_end", "attributes", "context", "covers", "dropped_attributes", "dropped_events",
-        "dropped_links", "end_ns", "events", "kind", "links", "name", "parent", "scope", "start_ns", "status",
-        "status_message",
+        "dropped_links", "end_ns", "events", "kind", "links", "name", "parent", "recording", "scope", "start_ns",
+        "status", "status_message",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +93,7 @@ class Span:
         self.parent = parent
         self.start_ns = start_ns
         self.end_ns = 0
+        self.recording = context.sampled  # whether anything can still be added
         self.scope = scope
         self.covers = False
         self.attributes: Attributes = {}
@@ -103,11 +104,6 @@ class Span:
         self.dropped_attributes = self.dropped_events = self.dropped_links = 0
         self._limits = limits
         self._on_end = on_end
-
-    @property
-    def recording(self) -> bool:
-        """Whether anything can still be added."""
-        return not self.end_ns and self.context.sampled
 
     def set(self, key: str, value: Any) -> None:
         """Sets an attribute; None is no value."""
@@ -152,7 +148,8 @@ class Span:
         if self.end_ns:
             return
         self.end_ns = max(time_ns, self.start_ns, 1)  # a clock set back makes no negative duration
-        if self.context.sampled:
+        if self.recording:
+            self.recording = False
             self._on_end(self)
 
     @property

@@ -15,6 +15,8 @@ URL_CHARS_MAX = 2048
 def redact(url: str) -> str:
     """The URL without user, password and the values of secret parameters, cut to a bound."""
     url = url[:URL_CHARS_MAX]
+    if "@" not in url and "?" not in url:
+        return url
     scheme, found, rest = url.partition("://")
     if found:
         place, slash, path = rest.partition("/")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..clients import answered, start_http
+from ..clients import HTTP, answered, describe_http
 from ..frames import drop_frame
 from ..propagation import inject
 
@@ -36,9 +36,10 @@ def patch(module, tracer) -> None:
 def _start(session, method, str_or_url, options, tracer):
     """The span, or None; the headers are put into `options`."""
     try:
-        url = session._build_url(str_or_url)
-        span = start_http(tracer, SCOPE, method, scheme=url.scheme, host=url.host, port=url.port, url=str(url))
+        span = tracer.start_client(HTTP, scope=SCOPE)
         if span is not None:
+            url = session._build_url(str_or_url)
+            describe_http(span, method, scheme=url.scheme, host=url.host, port=url.port, url=str(url))
             from multidict import CIMultiDict  # aiohttp's own headers; it has imported it
 
             headers = CIMultiDict(options.get("headers") or {})

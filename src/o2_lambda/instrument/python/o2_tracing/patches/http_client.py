@@ -5,9 +5,8 @@ The span begins with the request, connecting included, and ends with the head of
 
 from __future__ import annotations
 
-from ..clients import answered, origin, start_http
+from ..clients import HTTP, answered, describe_http, full_url, inject_missing
 from ..frames import drop_frame
-from ..propagation import inject
 
 SCOPE = "o2_lambda.http.client"
 
@@ -48,19 +47,15 @@ def patch(module, tracer) -> None:
 def _start(connection, method, url, headers, tracer, module):
     """The span, or None, and the headers to send."""
     try:
-        secure = getattr(module, "HTTPSConnection", ())  # a Python without `ssl` has none
-        scheme = "https" if isinstance(connection, secure) else "http"
-        host, port = connection._tunnel_host or connection.host, connection._tunnel_port or connection.port
-        full = url if "://" in url else origin(scheme, host, port) + url
-        span = start_http(tracer, SCOPE, method, scheme=scheme, host=host, port=port, url=full)
+        span = tracer.start_client(HTTP, scope=SCOPE)
         if span is not None:
-            headers = dict(headers)
-            names = {name.lower() for name in headers}
-            inject(
-                span.context,
-                tracer.settings.injects,
-                lambda name, value: headers.__setitem__(name, value) if name.lower() not in names else None,
-            )
+            secure = getattr(module, "HTTPSConnection", ())  # a Python without `ssl` has none
+            scheme = "https" if isinstance(connection, secure) else "http"
+            host, port = connection._tunnel_host or connection.host, connection._tunnel_port or connection.port
+            describe_http(span, method, scheme=scheme, host=host, port=port, url=full_url(scheme, host, port, url))
+            copy = dict(headers)
+            inject_missing(span, tracer.settings.injects, copy)
+            headers = copy
     except Exception:
         return None, headers
     return span, headers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..clients import answered, start_http
+from ..clients import HTTP, answered, describe_http
 from ..frames import drop_frame
 from ..propagation import inject
 
@@ -49,9 +49,10 @@ def patch(module, tracer) -> None:
 
 def _start(request, tracer):
     try:
-        url = request.url
-        span = start_http(tracer, SCOPE, request.method, scheme=url.scheme, host=url.host, port=url.port, url=str(url))
+        span = tracer.start_client(HTTP, scope=SCOPE)
         if span is not None:
+            url = request.url
+            describe_http(span, request.method, scheme=url.scheme, host=url.host, port=url.port, url=str(url))
             inject(span.context, tracer.settings.injects, request.headers.setdefault)
     except Exception:
         return None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ..clients import answered, origin, start_http
+from ..clients import HTTP, answered, describe_http, full_url, inject_missing
 from ..frames import drop_frame
-from ..propagation import inject
 
 SCOPE = "o2_lambda.urllib3"
 
@@ -35,17 +34,13 @@ def patch(module, tracer) -> None:
 def _start(pool, method, url, headers, tracer):
     """The span, or None, and the headers to send."""
     try:
-        full = url if "://" in url else origin(pool.scheme, pool.host, pool.port) + url
-        span = start_http(tracer, SCOPE, method, scheme=pool.scheme, host=pool.host, port=pool.port, url=full)
+        span = tracer.start_client(HTTP, scope=SCOPE)
         if span is not None:
+            scheme, host, port = pool.scheme, pool.host, pool.port
+            describe_http(span, method, scheme=scheme, host=host, port=port, url=full_url(scheme, host, port, url))
             kept = pool.headers if headers is None else headers  # urllib3's own rule
             copy = kept.copy() if hasattr(kept, "copy") else dict(kept)
-            names = {name.lower() for name in copy}
-            inject(
-                span.context,
-                tracer.settings.injects,
-                lambda name, value: copy.__setitem__(name, value) if name.lower() not in names else None,
-            )
+            inject_missing(span, tracer.settings.injects, copy)
             headers = copy
     except Exception:
         return None, headers
