@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,7 +103,7 @@ def test_an_update_that_never_ends_is_given_up(aws: Aws) -> None:
     aws.function()
     aws.cloud.busy_reads[f"{REGION}/orders"] = 10**6
     text = aws.run("attach", "orders", *CREDENTIALS, "--wait", "0.05", expect=1).text
-    assert "another change of it is still in progress after 0.05 s" in text
+    assert "Lambda is still updating it after 0.05 s" in text
     assert aws.run("attach", "orders", *CREDENTIALS, "--dry-run").text.startswith("planned")
 
 
@@ -108,6 +114,51 @@ def test_a_change_that_lambda_cannot_apply_is_a_failure(aws: Aws) -> None:
     aws.cloud.settles_as[f"{REGION}/orders"] = ("Failed", "The role cannot be assumed.")
     text = aws.run("attach", "orders", *CREDENTIALS, expect=1).text
     assert "Lambda could not apply the change: The role cannot be assumed" in text
+
+
+def test_a_change_that_is_not_seen_to_the_end_is_told_as_written(aws: Aws) -> None:
+    """Whoever does not wait, or cannot read the function afterwards, learns that it is changed all the same."""
+    aws.deploy()
+    aws.function("quick")
+    aws.function("denied")
+    text = aws.run("attach", "quick", *CREDENTIALS, "--wait", "0", expect=1).text
+    assert "the change is written, but not confirmed: Lambda is still updating it after 0 s" in text
+    denied = Fault("GET", "/denied/configuration", 403, "AccessDeniedException", "no more")
+    aws.cloud.before_update.append(lambda: aws.cloud.faults.append(denied))
+    text = aws.run("attach", "denied", *CREDENTIALS, expect=1).text
+    assert "the change is written, but not confirmed: GetFunctionConfiguration failed, AccessDeniedException" in text
+    assert aws.layers("quick") == aws.layers("denied") == [own()]
+
+
+@pytest.mark.parametrize("busy_from", [0, 3])
+def test_ctrl_c_ends_at_once_and_tells_what_was_done(aws: Aws, busy_from: int) -> None:
+    """Functions that are waited for are let go, those not begun stay as they are, those done are reported."""
+    aws.deploy()
+    names = [f"f{number:02}" for number in range(12)]
+    for name in names:
+        aws.function(name)
+    for name in names[busy_from:]:
+        aws.cloud.busy_reads[f"{REGION}/{name}"] = 10**6
+    aws.cloud.requests.clear()
+    command = [Path(sys.executable).with_name("o2-lambda"), "attach", "--all", *CREDENTIALS, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while (
+            len({each.path[-17:] for each in aws.cloud.requests if each.path.endswith("/configuration")})
+            < busy_from + 8
+        ):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        try:
+            text, _ = process.communicate(timeout=15)
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    outcomes = json.loads(text)
+    assert [(each["function"], each["status"]) for each in outcomes] == [
+        (name, "changed" if name in names[:busy_from] else "failed") for name in names
+    ]
+    assert {each["detail"] for each in outcomes[busy_from:]} == {"interrupted", "interrupted before it was begun"}
+    assert [name for name in names if aws.layers(name)] == names[:busy_from]
 
 
 def test_throttled_writes_are_repeated(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,8 +194,6 @@ def test_two_attaches_at_once_end_as_one(aws: Aws) -> None:
 
 
 def _patience() -> Patience:
-    import time
-
     return Patience(20, time.monotonic, time.sleep)
 
 

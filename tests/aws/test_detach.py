@@ -94,13 +94,16 @@ def test_a_layer_attached_by_other_means_needs_purge(aws: Aws) -> None:
 
 
 def test_detach_all_takes_only_functions_with_the_layer(aws: Aws) -> None:
-    """--all does not list the functions that were never attached."""
+    """--all does not list the functions that were never attached, but those whose layer alone someone has taken off."""
     aws.deploy()
     for name in ("one", "two", "three"):
         aws.function(name)
     aws.run("attach", "one", "three", *CREDENTIALS)
+    aws.client().update_function_configuration(FunctionName="three", Layers=[])
+    aws.client().get_function_configuration(FunctionName="three")
     outcomes = aws.run("detach", "--all", "--json").document
     assert [(each["function"], each["status"]) for each in outcomes] == [("one", "changed"), ("three", "changed")]
+    assert aws.variables("three") == {}
 
 
 def test_dry_run_of_detach_writes_nothing(aws: Aws) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Selection:
-    """Functions by name or ARN, by tags that must all match, or all of them. `only_ours`: those with our layer."""
+    """Functions by name or ARN, by tags that must all match, or all. `only_ours`: those with something of ours."""
 
     names: tuple[str, ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
@@ -75,7 +75,7 @@ def _find(account: Account, region: str, selection: Selection) -> list[str]:
     if selection.tags:
         return sorted(tagged_functions(account.client("resourcegroupstaggingapi", region), dict(selection.tags)))
     found = list_functions(account.client("lambda", region))
-    return sorted(each.name for each in found if each.own_layers or not selection.only_ours)
+    return sorted(each.name for each in found if each.is_attached or not selection.only_ours)
 
 
 class Catalogue:
@@ -165,5 +165,5 @@ def run(
 
     return [
         Outcome(*done.item, "failed", explain(done.error)) if done.error else done.result
-        for done in for_each(chosen, work)
+        for done in for_each(chosen, work, writes=True)
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,6 +17,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 WORKERS_MAX = 8  # well below what the control plane takes from one account
+_interrupted = threading.Event()
 
 
 class Done(Generic[Item, Result]):
@@ -35,8 +37,20 @@ class Done(Generic[Item, Result]):
         return self._result  # type: ignore[return-value] # set whenever there is no error
 
 
-def for_each(items: Iterable[Item], work: Callable[[Item], Result]) -> list[Done[Item, Result]]:
-    """Work on all items and return what became of each, in their order. Bugs are raised, AWS's troubles returned."""
+def pause(seconds: float) -> None:
+    """Sleep; raises AwsError when Ctrl-C is pressed, so that what waits in a thread ends at once."""
+    if _interrupted.wait(seconds):
+        raise AwsError("interrupted")
+
+
+def for_each(
+    items: Iterable[Item], work: Callable[[Item], Result], *, writes: bool = False
+) -> list[Done[Item, Result]]:
+    """Work on all items and return what became of each, in their order. Bugs are raised, AWS's troubles returned.
+
+    Ctrl-C begins nothing more and ends what waits. It is raised, but with `writes` each item left comes back as an
+    error: what was done before can still be told.
+    """
 
     def guarded(item: Item) -> Done[Item, Result]:
         try:
@@ -44,5 +58,17 @@ def for_each(items: Iterable[Item], work: Callable[[Item], Result]) -> list[Done
         except (AwsError, BotoCoreError, ClientError) as error:
             return Done(item, None, error)
 
+    _interrupted.clear()
     with ThreadPoolExecutor(WORKERS_MAX, thread_name_prefix="aws") as pool:
-        return list(pool.map(guarded, items))
+        futures = {pool.submit(guarded, item): item for item in items}
+        try:
+            wait(futures)
+        except KeyboardInterrupt:
+            _interrupted.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            if not writes:
+                raise
+    return [
+        Done(item, None, AwsError("interrupted before it was begun")) if future.cancelled() else future.result()
+        for future, item in futures.items()
+    ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from o2_lambda.aws.errors import AwsError, code_of
+from o2_lambda.aws.errors import AwsError, code_of, explain, message_of
 from o2_lambda.aws.model import read_function
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def get_settled(client: Any, name: str, patience: Patience) -> Function:
     while not (function := get_function(client, name)).is_settled:
         if patience.now_s() >= deadline_s:
             raise AwsError(
-                f"another change of it is still in progress after {patience.timeout_s:g} s: "
-                "try again later or --wait longer"
+                f"Lambda is still updating it after {patience.timeout_s:g} s: try again later or --wait longer"
             )
         patience.sleep(_POLL_S)
     return function
@@ -78,10 +77,15 @@ def change(client: Any, name: str, decide: Callable[[Function], Plan], patience:
             if code_of(error) not in _OVERTAKEN:
                 raise
             if patience.now_s() >= deadline_s:
-                raise AwsError(f"others keep changing it, for {patience.timeout_s:g} s now: try again later") from None
+                raise AwsError(
+                    f"others keep changing it, for {patience.timeout_s:g} s now ({message_of(error)}): try again later"
+                ) from None
             patience.sleep(_POLL_S)
             continue
-        settled = get_settled(client, name, patience)
+        try:
+            settled = get_settled(client, name, patience)
+        except (AwsError, BotoCoreError, ClientError) as error:
+            raise AwsError(f"the change is written, but not confirmed: {explain(error)}") from None
         if settled.update_status == "Failed":
             raise AwsError(f"Lambda could not apply the change: {settled.update_reason}")
         return plan

@@ -62,6 +62,11 @@ class Function:
         return [found for arn in self.layer_arns if (found := own_layer(arn))]
 
     @property
+    def is_attached(self) -> bool:
+        """Whether it has our layer, or the record of an `attach` whose layer someone has taken off since."""
+        return bool(self.own_layers) or RECORD_VARIABLE in self.variables
+
+    @property
     def is_settled(self) -> bool:
         """Whether it can be changed now: neither being created nor being updated."""
         return self.state != "Pending" and self.update_status != "InProgress"

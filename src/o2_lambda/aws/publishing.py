@@ -74,7 +74,7 @@ def publish_all(
         Outcome(done.item[0], done.item[1].layer.name, "failed", detail=explain(done.error))
         if done.error
         else done.result
-        for done in for_each(jobs, publish)
+        for done in for_each(jobs, publish, writes=True)
     ]
 
 
@@ -127,7 +127,10 @@ def count_users(account: Account, regions: Sequence[str]) -> dict[str, int]:
 
 def delete_all(account: Account, versions: Sequence[LayerVersion]) -> list[Outcome]:
     """Delete the versions."""
-    done_all = for_each(versions, lambda version: layers.delete(account.client("lambda", version.region), version))
+
+    def delete(version: LayerVersion) -> None:
+        layers.delete(account.client("lambda", version.region), version)
+
     return [
         Outcome(
             done.item.region,
@@ -136,5 +139,5 @@ def delete_all(account: Account, versions: Sequence[LayerVersion]) -> list[Outco
             done.item.arn,
             explain(done.error) if done.error else "",
         )
-        for done in done_all
+        for done in for_each(versions, delete, writes=True)
     ]

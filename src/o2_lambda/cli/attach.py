@@ -12,7 +12,7 @@ from o2_lambda.aws.model import secret_values
 from o2_lambda.aws.permission import tell_permissions
 from o2_lambda.aws.plan import plan_detach, plan_purge
 from o2_lambda.cli.aws_options import FAILED, account_options, patience, read_pairs, selection_options
-from o2_lambda.cli.aws_report import print_functions
+from o2_lambda.cli.aws_report import print_functions, working
 from o2_lambda.cli.aws_settings import check_variables, permission_to_read, read_settings
 
 if TYPE_CHECKING:
@@ -57,8 +57,9 @@ def attach(  # noqa: PLR0913 - one parameter per option
     settings = Settings(variables, tracing=tracing, force=force)
     chosen, failures = select(account, regions, _selection(functions, tags, everything=everything))
     decide = attach_decider(Catalogue(account, layer_arns), settings, check_variables)
-    outcomes = run(account, chosen, decide, patience(wait_s), dry_run=dry_run, secrets=secret_values(variables))
-    outcomes = [*failures, *tell_permissions(account, outcomes, permission_to_read)]
+    with working(f"Attaching to {len(chosen)} functions"):
+        outcomes = run(account, chosen, decide, patience(wait_s), dry_run=dry_run, secrets=secret_values(variables))
+        outcomes = [*failures, *tell_permissions(account, outcomes, permission_to_read)]
     print_functions(outcomes, as_json=as_json)
     sys.exit(FAILED if any(outcome.status == "failed" for outcome in outcomes) else 0)
 
@@ -77,7 +78,8 @@ def detach(
     """
     chosen, failures = select(account, regions, _selection(functions, tags, everything=everything, only_ours=True))
     decide = plan_purge if purge else plan_detach
-    outcomes = [*failures, *run(account, chosen, decide, patience(wait_s), dry_run=dry_run)]
+    with working(f"Detaching from {len(chosen)} functions"):
+        outcomes = [*failures, *run(account, chosen, decide, patience(wait_s), dry_run=dry_run)]
     print_functions(outcomes, as_json=as_json)
     sys.exit(FAILED if any(outcome.status == "failed" for outcome in outcomes) else 0)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from o2_lambda.aws.errors import AwsError, explain
+from o2_lambda.aws.fanout import pause
 from o2_lambda.aws.functions import Patience
 from o2_lambda.aws.names import Layer
 from o2_lambda.aws.session import Account
@@ -101,8 +102,8 @@ def selection_options(command: Command) -> Command:
 
 
 def patience(wait_s: float) -> Patience:
-    """Patience by the real clock."""
-    return Patience(wait_s, time.monotonic, time.sleep)
+    """Patience by the real clock, which Ctrl-C ends."""
+    return Patience(wait_s, time.monotonic, pause)
 
 
 def read_pairs(option: str, pairs: tuple[str, ...]) -> dict[str, str]:

@@ -14,6 +14,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.status import Status
+
     from o2_lambda.aws import attaching, publishing
     from o2_lambda.aws.model import Change
 
@@ -26,6 +28,11 @@ STYLES = {
     "skipped": "yellow",
     "failed": "bold red",
 }
+
+
+def working(what: str) -> Status:
+    """Shows, while it is entered and where someone watches, that something goes on; never on standard output."""
+    return Console(stderr=True).status(f"{what} …")
 
 
 def print_json(document: Any) -> None:
