@@ -30,9 +30,9 @@ pytestmark = [pytest.mark.xdist_group("serial"), pytest.mark.timeout(300)]
 CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
 FEW, MANY = 20, 70  # invocations: the difference has no start in it
 # Instructions of a traced invocation, the few of the function itself included, on the Python that takes most: 3.12.
-TRIVIAL_MAX = 340_000
-REQUEST_MAX = 800_000  # of a function that makes one request
-CALLS_MAX = 6  # two requests are sent; an answer is looked for before each, and after one that has come; dice once
+TRIVIAL_MAX = 314_000
+REQUEST_MAX = 780_000  # of a function that makes one request
+CALLS_MAX = 5  # dice; what is sent; whether an answer has come, and the answer; what is sent
 
 RUNTIME = '''\
 """Calls a handler as often as it is told, as a runtime would."""

@@ -309,6 +309,21 @@ def test_where_exports_fail_nothing_is_announced(announcing: Scene) -> None:
     assert announcing.exporter._socket is None
 
 
+def test_a_connection_closed_meanwhile_is_replaced(announcing: Scene) -> None:
+    """The receiver has answered all and closed: what is announced then may be lost, no span is, and nothing failed."""
+    announcing.export(b"one")
+    connection = announcing.accept()
+    receive(connection)
+    answer(connection, announcing.exporter)
+    connection.shutdown(socket.SHUT_WR)
+    announcing.exporter.announce(REQUEST_ID, TRACE, SPAN)
+    receive(connection)
+    connection.close()
+    announcing.export(b"two")
+    assert receive(announcing.accept()) == b"two"
+    assert (announcing.exporter._failures, announcing.exporter.dropped, announcing.lines) == (0, 0, [])
+
+
 def test_a_foreign_collector_is_not_told(scene: Scene) -> None:
     """Only the extension knows what to do with it."""
     scene.exporter.announce(REQUEST_ID, TRACE, SPAN)

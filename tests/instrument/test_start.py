@@ -17,8 +17,8 @@ from tests.instrument.pythons import interpreters
 HOME = Path(o2_lambda.__file__).parent / "instrument" / "python"
 PYTHONS = list(interpreters().values())
 NAMES = list(interpreters())
-# C modules, built in or loaded by the runtime client anyway, and the one Python module that annotations need.
-MODULES_ALLOWED = {"_socket", "_struct", "_contextvars", "atexit", "gc", "__future__"}
+# C modules, and the one Python module that annotations need.
+MODULES_ALLOWED = {"_socket", "_struct", "_contextvars", "atexit", "gc", "select", "__future__"}
 
 REPORT = """\
 import json, sys

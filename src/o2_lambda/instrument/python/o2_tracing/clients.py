@@ -21,10 +21,14 @@ def describe_http(span: Span, method: Any, *, scheme: str, host: Any, port: Any,
     """Names the span of an HTTP request and says what is asked of whom."""
     verb = method.upper() if isinstance(method, str) else str(method)
     span.name = verb
-    span.set("http.request.method", verb)
-    span.set("url.full", redact(url))
-    span.set("server.address", host)
-    span.set("server.port", port or DEFAULT_PORTS.get(scheme))
+    span.set_all(
+        {
+            "http.request.method": verb,
+            "url.full": redact(url),
+            "server.address": host,
+            "server.port": port or DEFAULT_PORTS.get(scheme),
+        }
+    )
 
 
 def answered(span: Span | None, status: Any) -> None:

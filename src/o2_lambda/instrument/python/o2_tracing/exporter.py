@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import _socket
 from _thread import allocate_lock
+from select import POLLIN, POLLRDHUP, poll  # before the function may exchange it for gevent's
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Exporter:
         self._lock = allocate_lock()
         self.dropped = 0
         self._socket: _socket.socket | None = None
+        self._news = poll()  # of that socket
         self._answers = b""
         self._in_flight: list[int] = []  # spans in each request that has no answer, in order; or ANNOUNCEMENT
         self._sent_ms = 0
@@ -95,7 +97,6 @@ class Exporter:
         if not self._announces or self._failures or not self._lock.acquire(False):  # noqa: FBT003 - a C function
             return
         try:
-            self._read_answers(at_most=1)  # the flush at the invocation's end sees whatever else has happened
             if len(self._in_flight) < UNANSWERED_MAX:
                 body = f"{request_id} {trace_id.hex()} {span_id.hex()}".encode("ascii", "replace")
                 self._request(self._announcement_head, body, ANNOUNCEMENT)
@@ -166,19 +167,17 @@ class Exporter:
         except OSError:
             connection.close()
             raise
-        self._socket = connection
+        self._socket, self._news = connection, poll()
+        self._news.register(connection.fileno(), POLLIN | POLLRDHUP)
         return connection
 
-    def _read_answers(self, at_most: int = 0) -> None:
-        """Takes in the answers that have come. Raises OSError when one refuses, or none can come any more.
-
-        `at_most` bounds how often it reads, 0 does not: only reading on shows that the connection is closed.
-        """
+    def _read_answers(self) -> None:
+        """Takes in the answers that have come. Raises OSError when one refuses, or none can come any more."""
         if self._socket is None:
             return
-        reads = 0
-        while not at_most or reads < at_most:
-            reads += 1
+        news = self._news.poll(0)  # the exception of a read that finds nothing takes longer than all else here
+        more = bool(news)
+        while more:
             try:
                 data = self._socket.recv(READ_BYTES)
             except BlockingIOError:
@@ -187,12 +186,13 @@ class Exporter:
                 data = b""
             if not data:
                 self._parse_answers()
-                lost = bool(self._in_flight)
+                lost = any(spans != ANNOUNCEMENT for spans in self._in_flight)
                 self._disconnect()
                 if lost:
                     raise OSError("connection closed without an answer")
                 return
             self._answers += data
+            more = len(data) == READ_BYTES or news[0][1] != POLLIN  # the end of the connection is behind
             if len(self._answers) > ANSWER_BYTES_MAX:
                 self._parse_answers()
         self._parse_answers()

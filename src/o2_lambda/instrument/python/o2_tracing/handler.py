@@ -89,14 +89,17 @@ class Invocations:
 
     def _describe(self, span: Span, trigger: triggers.Trigger, context: Any) -> None:
         arn = context.invoked_function_arn
-        span.set("faas.invocation_id", context.aws_request_id)
-        span.set("faas.coldstart", self._cold)
-        span.set("cloud.resource_id", arn)
-        span.set("aws.lambda.invoked_arn", arn)
         parts = arn.split(":")
-        if len(parts) > ACCOUNT_FIELD:
-            span.set("cloud.account.id", parts[ACCOUNT_FIELD])
-        span.set_all(trigger.attributes)
+        span.set_all(
+            {
+                "faas.invocation_id": context.aws_request_id,
+                "faas.coldstart": self._cold,
+                "cloud.resource_id": arn,
+                "aws.lambda.invoked_arn": arn,
+                "cloud.account.id": parts[ACCOUNT_FIELD] if len(parts) > ACCOUNT_FIELD else None,
+                **trigger.attributes,
+            }
+        )
         for link in trigger.links:
             span.add_link(link, {})
         header = os.environ.get("_X_AMZN_TRACE_ID")

@@ -84,15 +84,25 @@ def parse_xray(value: str) -> SpanContext | None:
     Lambda and its callers set `Sampled=0` wherever active tracing is off, which is no wish to have no traces. A header
     without a parent (API Gateway's, by default) names a trace, but no span to be a child of: None.
     """
-    parts = dict(part.strip().partition("=")[::2] for part in value.split(";"))
-    version, _, root = parts.get("Root", "").partition("-")
-    return _context(root.replace("-", "", 1), parts.get("Parent", ""), SAMPLED) if version == "1" else None
+    root = parent = ""
+    for part in value.split(";"):
+        name, _, content = part.strip().partition("=")
+        if name == "Root":
+            root = content
+        elif name == "Parent":
+            parent = content
+    return _context(root[2:].replace("-", "", 1), parent, SAMPLED) if root.startswith("1-") else None
 
 
 def _context(trace_id: str, span_id: str, flags: int, state: str = "") -> SpanContext | None:
-    if len(trace_id) != TRACE_DIGITS or len(span_id) != SPAN_DIGITS or (trace_id + span_id).strip(HEX):
+    if len(trace_id) != TRACE_DIGITS or len(span_id) != SPAN_DIGITS:
         return None
-    trace, span = bytes.fromhex(trace_id), bytes.fromhex(span_id)
+    try:
+        trace, span = bytes.fromhex(trace_id), bytes.fromhex(span_id)
+    except ValueError:
+        return None
+    if trace.hex() != trace_id or span.hex() != span_id:  # capitals, spaces
+        return None
     if not any(trace) or not any(span):
         return None
     return SpanContext(trace, span, flags, state=state, remote=True)

@@ -116,6 +116,9 @@ class Span:
 
     def set_all(self, attributes: Attributes) -> None:
         """Sets several attributes."""
+        if self.recording and len(self.attributes) + len(attributes) <= self._limits.attributes:
+            self.attributes.update({key: value for key, value in attributes.items() if value is not None})
+            return
         for key, value in attributes.items():
             self.set(key, value)
 
