@@ -8,6 +8,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from o2_lambda.layer.build import INSTRUMENT, JAVA_AGENT, JAVA_EXTENSION, WRAPPER
 from o2_lambda.layer.java import AGENT, COMPILER, extension
@@ -23,6 +24,7 @@ from tests.packaging.conftest import CACHE
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
     from pathlib import Path
 
     from o2_lambda.emulator import LocalLambda
@@ -32,6 +34,7 @@ pytestmark = [pytest.mark.xdist_group("serial"), pytest.mark.timeout(900), needs
 SERVER = "2"
 HELLO, TRACED = "example.Hello::handleRequest", "example.Traced::handleRequest"
 FAIL = b'{"fail": true}'
+INVOCATIONS_TO_RECOVER_MAX = 8  # exports that are skipped, and the one that tries
 EVERY_VERSION = ["17", *(pytest.param(version, marks=thorough) for version in VERSIONS if version != "17")]
 
 
@@ -104,54 +107,131 @@ def test_a_function_with_an_sdk_of_its_own(opt: Path, traced: Path, stage: Stage
 class Receiver(Server):
     """Where spans go, in place of the extension's receiver: a collector, which knows nothing of invocations.
 
-    `silent`: takes requests and says nothing.
+    `status` is its answer to exports, 0 for none yet. `taken` has the request ids of the handlers' spans.
     """
 
+    status = 200
     exports = 0
     messages = 0
-    silent = False
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self._unanswered: list[socket.socket] = []
+        super().__init__()
 
     def handle(self, request: Request, client: socket.socket) -> None:
-        """Counts and confirms."""
-        if request.target == "/v1/traces":
-            self.exports += 1
-            if not self.silent:
-                client.sendall(response(200, Content_Type="application/x-protobuf"))
-        else:
+        """Takes spans or refuses them."""
+        if request.target != "/v1/traces":
             self.messages += 1
             client.sendall(response(404))
+            return
+        self.exports += 1
+        if self.status in (0, 200):
+            self.taken += request_ids(request.body)
+        if self.status:
+            client.sendall(response(self.status, Content_Type="application/x-protobuf"))
+        else:
+            self._unanswered.append(client)
+
+    def answer(self) -> None:
+        """What has waited for an answer gets it; so does what comes from here on."""
+        self.status = 200
+        while self._unanswered:
+            self._unanswered.pop().sendall(response(200, Content_Type="application/x-protobuf"))
 
 
-def test_a_receiver_in_trouble_holds_no_invocation_beyond_the_setting(opt: Path, plain: Path, stage: Stage) -> None:
-    """A closed connection costs no span, a refused one no time, silence the flush timeout; answers are as ever.
+def request_ids(body: bytes) -> list[str]:
+    """The request ids in an export."""
+    return [
+        attribute.value.string_value
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+        for attribute in span.attributes
+        if attribute.key == "faas.invocation_id"
+    ]
 
-    One that does not understand which invocation begins is told once.
-    """
-    limit_s, others_s = 3, 3  # what the function itself may take on a busy machine
+
+class Troubled:
+    """A function with such a receiver; each invocation would wait for longer than all of a test's may take."""
+
+    LIMIT_MS = 10_000
+
+    def __init__(self, function: LocalLambda, receiver: Receiver) -> None:
+        self._function = function
+        self._receiver = receiver
+        self.invoked: list[str] = []
+        self.waited_ms = 0.0
+
+    def invoke(self, times: int) -> None:
+        """Answers are as ever."""
+        for _ in range(times):
+            result = self._function.invoke()
+            assert result.payload == b'"ok"'
+            self.invoked.append(result.request_id)
+            self.waited_ms += result.duration_ms
+
+    def assert_recovered(self) -> None:
+        """With a few invocations more, what was kept has arrived: all of it, once."""
+        invoked = list(self.invoked)
+        for _ in range(INVOCATIONS_TO_RECOVER_MAX):
+            self.invoke(1)
+            if set(invoked) <= set(self._receiver.taken):
+                break
+        assert sorted(each for each in self._receiver.taken if each in invoked) == sorted(invoked)
+        assert self.waited_ms < self.LIMIT_MS
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as started:
+        yield started
+
+
+@pytest.fixture
+def troubled(opt: Path, plain: Path, stage: Stage, receiver: Receiver) -> Iterator[Troubled]:
     environment = {
         "AWS_LAMBDA_EXEC_WRAPPER": str(opt / WRAPPER),
-        "OTEL_INSTRUMENTATION_AWS_LAMBDA_FLUSH_TIMEOUT": str(limit_s * 1000),
-        "OTEL_EXPORTER_OTLP_TIMEOUT": "60000",  # so that it is the flush that gives up
+        "OTEL_INSTRUMENTATION_AWS_LAMBDA_FLUSH_TIMEOUT": str(Troubled.LIMIT_MS),
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "60000",  # so that nothing but the flush gives up
         "OTEL_BSP_EXPORT_TIMEOUT": "60000",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://localhost:{receiver.port}",
+        "O2_OTLP_PORT": str(receiver.port),  # so that it counts as the extension's
     }
-    with Receiver() as receiver:
-        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://localhost:{receiver.port}"
-        environment["O2_OTLP_PORT"] = str(receiver.port)  # so that it counts as the extension's
-        with stage.start("java", HELLO, plain, **environment) as function:
-            results = [function.invoke()]
-            receiver.drop_connections()  # as after a freeze
-            results.append(function.invoke())
-            assert (receiver.exports, receiver.messages) == (2, 1)
-            receiver.down()
-            refused = [function.invoke() for _ in range(3)]
-            receiver.silent = True
-            receiver.up()
-            unanswered = [function.invoke() for _ in range(2)]
-    assert receiver.exports > 2
+    with stage.start("java", HELLO, plain, **environment) as function:
+        yield Troubled(function, receiver)
+
+
+def test_a_receiver_that_hangs_holds_one_invocation(troubled: Troubled, receiver: Receiver) -> None:
+    """One export waits for its answer, all other spans for that one. A closed connection costs nothing.
+
+    A receiver that does not understand which invocation begins is told once.
+    """
+    troubled.invoke(1)
+    receiver.drop_connections()  # as after a freeze
+    troubled.invoke(1)
+    assert (receiver.exports, receiver.messages) == (2, 1)
+    receiver.status = 0
+    troubled.invoke(5)
+    assert receiver.exports == 3
+    receiver.answer()
+    troubled.assert_recovered()
     assert receiver.messages == 1
-    assert {result.payload for result in [*results, *refused, *unanswered]} == {b'"ok"'}
-    assert sum(result.duration_ms for result in refused) < limit_s * 1000, "trying again takes that of each"
-    assert max(result.duration_ms for result in unanswered) < (limit_s + others_s) * 1000
+
+
+def test_a_receiver_that_refuses_gets_the_spans_later(troubled: Troubled, receiver: Receiver) -> None:
+    """Nobody there, or 503: the spans are kept, and arrive once."""
+    troubled.invoke(1)
+    receiver.down()
+    troubled.invoke(2)
+    assert receiver.exports == 1
+    receiver.status = 503
+    receiver.up()
+    troubled.invoke(3)
+    assert 1 < receiver.exports < 1 + 3
+    assert receiver.taken == troubled.invoked[:1]
+    receiver.answer()
+    troubled.assert_recovered()
 
 
 def test_the_zip_holds_the_agent_and_says_so(java_zip: Path) -> None:

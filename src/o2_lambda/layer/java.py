@@ -39,7 +39,10 @@ _FAST = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # two thirds of the CPU
 # As the agent itself: for Java 8. Stack traces name lines, and what a newer agent deprecates ends the build.
 _OPTIONS = ("-source", "8", "-target", "8", "-encoding", "UTF-8", "-proc:none", "-g:source,lines", "-failOnWarning")
 _HIDDEN, _HIDDEN_SUFFIX = "inst/", ".classdata"  # how the agent keeps its classes from the function's class loaders
-_CLASSES = (f"{_HIDDEN}io/opentelemetry/sdk/", "io/opentelemetry/javaagent/shaded/io/opentelemetry/")
+_CLASSES = (
+    *(f"{_HIDDEN}io/opentelemetry/{part}/" for part in ("sdk", "exporter")),
+    "io/opentelemetry/javaagent/shaded/io/opentelemetry/",
+)
 
 
 def extension(store: Store, agent: Path, compiler: Path, sources: Path) -> bytes:
@@ -65,7 +68,7 @@ def extension(store: Store, agent: Path, compiler: Path, sources: Path) -> bytes
 
 
 def _unpack_classes(agent: Path, folder: Path) -> None:
-    """What an extension is compiled against, out of the agent: its SDK, and the API under the names it has there."""
+    """What an extension is compiled against: the agent's SDK and exporters, and the API under its names in there."""
     with zipfile.ZipFile(agent) as jar:
         for name in jar.namelist():
             if name.startswith(_CLASSES) and name.endswith((".class", _HIDDEN_SUFFIX)):

@@ -1,0 +1,98 @@
+package o2.tracing;
+
+import io.opentelemetry.exporter.internal.FailedExportException;
+import io.opentelemetry.sdk.common.CompletableResultCode;
+import io.opentelemetry.sdk.common.export.HttpResponse;
+import io.opentelemetry.sdk.trace.data.SpanData;
+import io.opentelemetry.sdk.trace.export.SpanExporter;
+import java.io.InterruptedIOException;
+import java.lang.reflect.Proxy;
+import java.net.ConnectException;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.Collections;
+import java.util.List;
+
+/**
+ * Drives our exporter in place of the agent: each argument is a step.
+ *
+ * <p>`+N` exports N spans, `end` shuts down, and a line tells how many spans were handed to the agent's exporter then,
+ * in each batch. Anything else is what the agent's exporter makes of batches from here on: `ok`, `refused`, `timeout`,
+ * an HTTP status, or `hang`, which lasts until the next of these.
+ */
+public final class Script implements SpanExporter {
+  private static final int FIRST_LIMIT_MS = 50;
+
+  private final List<String> batches = new ArrayList<>();
+  private final List<CompletableResultCode> hanging = new ArrayList<>();
+  private String answer = "ok";
+
+  public static void main(String[] steps) {
+    Script agent = new Script();
+    agent.play(new PatientExporter(agent, FIRST_LIMIT_MS), steps);
+  }
+
+  private void play(SpanExporter exporter, String[] steps) {
+    for (String step : steps) {
+      if (step.equals("end")) {
+        exporter.shutdown();
+      } else if (step.startsWith("+")) {
+        exporter.export(Collections.nCopies(Integer.parseInt(step.substring(1)), proxy(SpanData.class, null)));
+      } else {
+        answers(step);
+        continue;
+      }
+      System.out.println(String.join(" ", batches));
+      batches.clear();
+    }
+  }
+
+  /** An object of which every method answers the same. */
+  private static <T> T proxy(Class<T> type, Object answer) {
+    Class<?>[] types = {type};
+    return type.cast(Proxy.newProxyInstance(type.getClassLoader(), types, (proxy, method, values) -> answer));
+  }
+
+  private void answers(String next) {
+    answer = next;
+    for (CompletableResultCode each : hanging) {
+      complete(each);
+    }
+    hanging.clear();
+  }
+
+  @Override
+  public CompletableResultCode export(Collection<SpanData> spans) {
+    batches.add(String.valueOf(spans.size()));
+    CompletableResultCode result = new CompletableResultCode();
+    if (answer.equals("hang")) {
+      hanging.add(result);
+      return result;
+    }
+    return complete(result);
+  }
+
+  private CompletableResultCode complete(CompletableResultCode result) {
+    switch (answer) {
+      case "ok":
+        return result.succeed();
+      case "refused":
+        return result.failExceptionally(FailedExportException.httpFailedExceptionally(new ConnectException()));
+      case "timeout":
+        return result.failExceptionally(FailedExportException.httpFailedExceptionally(new InterruptedIOException()));
+      default:
+        HttpResponse refusal = proxy(HttpResponse.class, Integer.parseInt(answer));
+        return result.failExceptionally(FailedExportException.httpFailedWithResponse(refusal));
+    }
+  }
+
+  @Override
+  public CompletableResultCode flush() {
+    return CompletableResultCode.ofSuccess();
+  }
+
+  @Override
+  public CompletableResultCode shutdown() {
+    return CompletableResultCode.ofSuccess();
+  }
+}
