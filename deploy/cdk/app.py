@@ -18,7 +18,8 @@ hello = aws_lambda.Function(
 layer = aws_lambda.LayerVersion.from_layer_version_arn(stack, "O2Layer", app.node.get_context("o2-layer"))
 hello.add_layers(layer)
 hello.add_environment("O2_ORGANIZATION_ID", app.node.get_context("o2-organization"))
-# `Basic` and the base64 of user:token, in a parameter of this name; CloudFormation reads it when it deploys.
+# `Basic` and the base64 of user:token, in a parameter of this name and of type String: CloudFormation, which reads it
+# when it deploys, takes no SecureString here. To keep it out of the configuration see docs/credentials.md.
 authorization = aws_ssm.StringParameter.value_for_string_parameter(stack, "/o2/authorization")
 hello.add_environment("O2_AUTHORIZATION_HEADER", authorization)
 hello.add_environment("AWS_LAMBDA_EXEC_WRAPPER", "/opt/otel-instrument")

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -130,13 +137,42 @@ def test_a_wrapper_that_came_later_is_foreign_too(aws: Aws) -> None:
     assert "/opt/later" in aws.run("attach", "orders", "--tracing", expect=1).text
 
 
-def test_a_wrapper_is_not_set_where_none_runs(aws: Aws) -> None:
-    """provided.* runtimes start no exec wrapper: the rest is attached, and the remark says what to do."""
+@pytest.mark.parametrize("runtime", ["provided.al2023", "ruby3.3", "dotnet8", "java8.al2"])
+def test_a_wrapper_is_not_set_where_none_traces(aws: Aws, runtime: str) -> None:
+    """Some runtimes start no wrapper, some it cannot trace: the rest is attached, the remark says what to do."""
     aws.deploy()
-    aws.function(Runtime="provided.al2023")
+    aws.function(Runtime=runtime)
     assert "use an OpenTelemetry SDK" in aws.run("attach", "orders", *CREDENTIALS, "--tracing").text
     assert "AWS_LAMBDA_EXEC_WRAPPER" not in aws.variables()
     assert aws.layers() == [own()]
+
+
+def test_a_header_that_is_typed_is_asked_for_and_not_shown(aws: Aws) -> None:
+    """At a terminal, --authorization - does not wait in silence, and what is typed does not stay on the screen."""
+    aws.deploy()
+    aws.function()
+    command = [Path(sys.executable).with_name("o2-lambda"), "attach", "orders", "--organization", "a"]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*command, "--authorization", "-", "--json"],
+        stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stderr is not None
+            asked = b""
+            while not asked.endswith(b": "):  # the blank comes when the terminal shows nothing any more
+                assert select.select([process.stderr], [], [], 20)[0], "nothing is asked"
+                asked += os.read(process.stderr.fileno(), 100)
+            os.write(ours, f"{HEADER}\n".encode())
+            printed, _rest = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert asked == b"O2_AUTHORIZATION_HEADER: "
+    assert json.loads(printed)[0]["status"] == "changed"
+    assert aws.variables()["O2_AUTHORIZATION_HEADER"] == HEADER
+    assert select.select([ours], [], [], 0)[0] == [], "what is typed is echoed"
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_new_credentials_replace_those_of_an_earlier_attach(aws: Aws) -> None:
@@ -207,6 +243,17 @@ def test_an_arn_of_another_account_is_not_this_account_s_function(aws: Aws) -> N
     foreign = aws.function().replace("123456789012", "210987654321")
     assert "failed" in aws.run("attach", foreign, *CREDENTIALS, expect=1).text
     assert aws.layers() == []
+
+
+def test_snapstart_functions_need_a_new_version(aws: Aws) -> None:
+    """Only published versions are snapshots: whoever attaches or detaches is told, unless nothing changed."""
+    aws.deploy()
+    aws.function()
+    aws.cloud.patches[f"{REGION}/orders"] = {"SnapStart": {"ApplyOn": "PublishedVersions"}}
+    told = "SnapStart: it takes effect in the next version that you publish"
+    assert told in aws.run("attach", "orders", *CREDENTIALS).text
+    assert told not in aws.run("attach", "orders", *CREDENTIALS).text
+    assert told in aws.run("detach", "orders").text
 
 
 def test_a_chosen_version_is_used(aws: Aws) -> None:

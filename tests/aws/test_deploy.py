@@ -132,6 +132,17 @@ def test_no_region_is_one_line(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "no region: give --region or set AWS_REGION" in aws.run("deploy", "--zips", str(aws.zips), expect=1).text
 
 
+def test_an_empty_region_is_one_line(aws: Aws) -> None:
+    """As of a shell variable that is not set: no other region is taken instead."""
+    assert aws.run("list", "--region", "", expect=1).text.startswith("Error: --region is empty")
+
+
+def test_a_region_that_is_not_enabled_is_hinted_at(aws: Aws) -> None:
+    """It answers as if the credentials were wrong."""
+    aws.cloud.faults.append(Fault("GET", "/", 403, "UnrecognizedClientException", "The security token is invalid."))
+    assert "or enable the region for the account" in aws.run("status", expect=1).text
+
+
 def test_no_credentials_is_one_line_per_layer(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without credentials the next step is named; no traceback."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")

@@ -77,6 +77,9 @@ def test_delete_tells_how_many_functions_have_a_version(five: Aws) -> None:
     text = five.run("delete", "--keep", "3", "--dry-run").text
     rows = [line.split() for line in text.splitlines() if line.startswith(REGION)]
     assert [(row[2], row[3]) for row in rows] == [("2", "3"), ("1", "0")]
+    five.cloud.faults.append(Fault("GET", "/functions/?$", 403, "AccessDeniedException", "not yours"))
+    text = five.run("delete", "--keep", "3", "--dry-run").text
+    assert [line.split()[3] for line in text.splitlines() if line.startswith(REGION)] == ["?", "?"]
 
 
 def test_delete_dry_run_and_json_never_ask(five: Aws) -> None:

@@ -161,7 +161,10 @@ def run(
         except Exception as error:  # noqa: BLE001 - told per function, whatever it is: the others go on
             return Outcome(region, name, "failed", explain(error, hidden))
         status = "unchanged" if plan.is_empty else "planned" if dry_run else "changed"
-        return Outcome(region, plan.function.name, status, "; ".join(plan.notes), plan)
+        notes = list(plan.notes)
+        if plan.function.is_snapshotted and not plan.is_empty:
+            notes.append("SnapStart: it takes effect in the next version that you publish")
+        return Outcome(region, plan.function.name, status, "; ".join(notes), plan)
 
     return [
         Outcome(*done.item, "failed", explain(done.error)) if done.error else done.result

@@ -24,13 +24,9 @@ MASK = "***"
 # AWS repeats the whole environment, secrets and all, behind these words.
 _ENVIRONMENT_FOLLOWS = "String measured"
 _SECRET_CHARS_MIN = 4  # shorter values are ordinary words: masking them would only garble the message
-_EXPIRED = (
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "RequestExpired",
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-)
+# A region that the account has not enabled knows none of its credentials.
+_UNKNOWN_HERE = ("InvalidClientTokenId", "UnrecognizedClientException")
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", *_UNKNOWN_HERE)
 
 
 class AwsError(Exception):
@@ -82,7 +78,8 @@ def _words(error: Exception) -> str:
 def _client_error(error: ClientError) -> str:
     code, message = code_of(error), message_of(error)
     if code in _EXPIRED:
-        return f"AWS does not accept the credentials ({code}): sign in again or name another --profile"
+        elsewhere = ", or enable the region for the account" if code in _UNKNOWN_HERE else ""
+        return f"AWS does not accept the credentials ({code}): sign in again or name another --profile{elsewhere}"
     if code == "ResourceNotFoundException":
         return f"not found: {message}"
     return f"{error.operation_name} failed, {code}: {message}"

@@ -50,6 +50,7 @@ class Function:
     update_status: str
     update_reason: str
     role: str = ""
+    is_snapshotted: bool = False
 
     @property
     def layer_arns(self) -> tuple[str, ...]:
@@ -105,6 +106,7 @@ def read_function(answer: Mapping[str, Any]) -> Function:
         update_status=answer.get("LastUpdateStatus", ""),
         update_reason=answer.get("LastUpdateStatusReason", ""),
         role=answer.get("Role", ""),
+        is_snapshotted=(answer.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions",
     )
 
 

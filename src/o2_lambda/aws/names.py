@@ -83,6 +83,11 @@ def tracing_variant(runtime: str) -> str:
     return JAVA if runtime in JAVA_RUNTIMES else FULL
 
 
+def has_tracer(runtime: str) -> bool:
+    """Whether `otel-instrument` can trace it; it starts the others as they are, and custom ones never run it."""
+    return runtime.startswith(("python", "nodejs")) or runtime in JAVA_RUNTIMES
+
+
 def own_layer(arn: str) -> LayerArn | None:
     """The ARN read, if it is one of our layers, of whatever account; else None."""
     matched = _LAYER_VERSION.fullmatch(arn)

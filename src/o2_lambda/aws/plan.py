@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from o2_lambda.aws.errors import AwsError, Skipped
 from o2_lambda.aws.limits import check_environment, check_layers, check_unzipped
 from o2_lambda.aws.model import Function, Plan, shown
-from o2_lambda.aws.names import WRAPPER, WRAPPER_VARIABLE, Layer, own_layer, tracing_variant
+from o2_lambda.aws.names import WRAPPER, WRAPPER_VARIABLE, Layer, has_tracer, own_layer, tracing_variant
 from o2_lambda.aws.record import VARIABLE as RECORD_VARIABLE
 from o2_lambda.aws.record import Record, decode
 from o2_lambda.layer.names import FULL
@@ -58,12 +58,10 @@ def plan_attach(function: Function, wish: Wish) -> Plan:
     wanted = dict(wish.variables)
     notes = []
     if wish.tracing:
-        if function.runtime.startswith("provided"):
-            notes.append(
-                f"{function.runtime} runs no exec wrapper: for traces use an OpenTelemetry SDK in the function"
-            )
-        else:
+        if has_tracer(function.runtime):
             wanted[WRAPPER_VARIABLE] = WRAPPER
+        else:
+            notes.append(f"no tracer for {function.runtime}: for traces use an OpenTelemetry SDK in the function")
     variables, record = _put_variables(function.variables, wanted, record, force=wish.force)
     variables = _with_record(variables, record)
     check_layers(layers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -115,14 +115,13 @@ def surplus(versions: Iterable[LayerVersion], keep: int) -> list[LayerVersion]:
     ]
 
 
-def count_users(account: Account, regions: Sequence[str]) -> dict[str, int]:
-    """How many functions have each version of our layers, by ARN; regions that do not answer count none."""
-    users: dict[str, int] = defaultdict(int)
-    for done in for_each(regions, lambda region: list(list_functions(account.client("lambda", region)))):
-        for function in [] if done.error else done.result:
-            for layer in function.own_layers:
-                users[layer.arn] += 1
-    return users
+def count_users(account: Account, regions: Sequence[str]) -> dict[str, Counter[str]]:
+    """How many functions have each version of our layers, by region and ARN; regions that do not answer are missing."""
+    return {
+        done.item: Counter(layer.arn for function in done.result for layer in function.own_layers)
+        for done in for_each(regions, lambda region: list(list_functions(account.client("lambda", region))))
+        if not done.error
+    }
 
 
 def delete_all(account: Account, versions: Sequence[LayerVersion]) -> list[Outcome]:

@@ -33,7 +33,9 @@ class Account:
         self._clients: dict[tuple[str, str], Any] = {}
 
     def regions(self, chosen: tuple[str, ...]) -> list[str]:
-        """The chosen regions, each once, or the configured one. Raises AwsError when there is neither."""
+        """The chosen regions, each once, or the configured one. Raises AwsError when there is none."""
+        if "" in chosen:
+            raise AwsError("--region is empty: is the variable that it comes from set?")
         if chosen:
             return list(dict.fromkeys(chosen))
         found = os.environ.get("AWS_REGION") or self._session.region_name

@@ -49,6 +49,7 @@ def attach(  # noqa: PLR0913 - one parameter per option
     """Add the layer to each FUNCTION (a name or an ARN), or upgrade it, and merge the settings into its variables.
 
     No other layer or variable is dropped or changed. Settings that a function has already need not be given again.
+    Published versions, and aliases to them, stay as they are: publish a new version.
     The exit status is 1 when a function failed; the others are done all the same.
     """
     variables = read_settings(
@@ -74,6 +75,7 @@ def detach(
 ) -> None:  # fmt: skip
     """Undo what `attach` did to each FUNCTION: its layers and variables are afterwards as they were before.
 
+    Published versions, and aliases to them, stay as they are: publish a new version.
     The exit status is 1 when a function failed; the others are done all the same.
     """
     chosen, failures = select(account, regions, _selection(functions, tags, everything=everything, only_ours=True))

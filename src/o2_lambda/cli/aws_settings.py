@@ -39,7 +39,8 @@ def read_settings(
     Raises UsageError for names that are mistyped or that Lambda would refuse.
     """
     if authorization == "-":
-        authorization = sys.stdin.readline().strip()
+        typed = sys.stdin.isatty()
+        authorization = click.prompt(_HEADER, hide_input=True, err=True) if typed else sys.stdin.readline().strip()
     variables: dict[str, str | None] = dict(read_pairs("--set", pairs))
     for name in variables:
         _check_name(name)

@@ -14,6 +14,8 @@ from o2_lambda.cli.aws_report import print_json, print_layers, print_table
 from o2_lambda.layer.names import VARIANTS
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from o2_lambda.aws.layers import LayerVersion
     from o2_lambda.aws.names import Layer
     from o2_lambda.aws.session import Account
@@ -82,7 +84,7 @@ def delete(
     sys.exit(FAILED if any(outcome.status == "failed" for outcome in outcomes) else 0)
 
 
-def _print_versions(versions: list[LayerVersion], users: dict[str, int] | None = None) -> None:
+def _print_versions(versions: list[LayerVersion], users: dict[str, Counter[str]] | None = None) -> None:
     columns = ["region", "layer", "version", "created", "description", "ARN"]
     rows = [
         [each.region, each.layer.name, str(each.version), each.created[:19], each.description, each.arn]
@@ -91,7 +93,7 @@ def _print_versions(versions: list[LayerVersion], users: dict[str, int] | None =
     if users is not None:
         columns.insert(3, "functions")
         for row, version in zip(rows, versions, strict=True):
-            row.insert(3, str(users.get(version.arn, 0)))
+            row.insert(3, str(users[version.region][version.arn]) if version.region in users else "?")
     print_table(columns, rows)
 
 
