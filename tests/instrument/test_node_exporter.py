@@ -102,6 +102,26 @@ def test_spans_go_over_one_connection_and_only_the_first_waits() -> None:
     assert answer == [["one", "two", "three"], 1, [], 0]
 
 
+def test_what_the_kernel_does_not_take_at_once_follows() -> None:
+    """All of it or the rest, in order."""
+    answer = play("""
+      const fs = require('fs');
+      const { writeSync } = fs;
+      let turn = 0;
+      fs.writeSync = (fd, text, ...rest) => {
+        turn += 1;
+        if (turn % 3 === 0) throw new Error('EAGAIN');
+        return writeSync(fd, turn % 3 === 1 ? text.slice(0, 7) : text, ...rest);
+      };
+      const texts = ['one', 'two', 'three', 'four', 'five', 'six'];
+      for (const text of texts) {
+        await s.export(text);
+        await until(() => s.exporter._inFlight.length === 0);
+      }
+      return [turn, s.bodies(), s.exporter.dropped];""")
+    assert answer == [6, ["one", "two", "three", "four", "five", "six"], 0]
+
+
 def test_nobody_listening_costs_one_wait_and_loses_nothing() -> None:
     """Refused: one line, then fewer and fewer attempts; when the receiver is back, the spans that waited arrive."""
     answer = play("""

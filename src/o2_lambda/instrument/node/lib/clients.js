@@ -3,11 +3,13 @@
 // What all HTTP client patches share: the attributes of a call and of its answer.
 
 const { STATUS } = require('./spans.js');
+const { redact } = require('./urls.js');
 
 const CLIENT_ERROR = 400; // and above: an error for a client
 const CALL = 'amz-sdk-invocation-id'; // the header by which all requests of a call of the AWS SDK are known
 const VERSION_2 = 'aws-sdk-nodejs/'; // the AWS SDK's, in `user-agent`: its requests carry no id
 const DEFAULT_PORTS = { 'http:': 80, 'https:': 443 };
+let server = { origin: '', address: '', port: 0 }; // of the last request: a function has few
 
 /**
  * Starts the span of an HTTP request; null where there is nothing to trace. `origin` is `scheme://host[:port]`, `header`
@@ -23,7 +25,6 @@ function startHttp(tracer, scope, method, origin, path, header) {
     if (covering !== null && covering.attributes.has('rpc.system')) setServer(covering, origin);
     return null;
   }
-  const { redact } = require('./urls.js');
   span.set('http.request.method', method);
   span.set('url.full', redact(origin + path));
   setServer(span, origin);
@@ -43,9 +44,12 @@ function describeAws(span, tracer, request) {
 }
 
 function setServer(span, origin) {
-  const url = new URL(origin);
-  span.set('server.address', url.hostname);
-  span.set('server.port', Number(url.port) || DEFAULT_PORTS[url.protocol]);
+  if (server.origin !== origin) {
+    const { hostname, port, protocol } = new URL(origin);
+    server = { origin, address: hostname, port: Number(port) || DEFAULT_PORTS[protocol] };
+  }
+  span.set('server.address', server.address);
+  span.set('server.port', server.port);
 }
 
 /** Whether the span is that of a call of an AWS SDK. */

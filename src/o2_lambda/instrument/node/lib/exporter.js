@@ -118,7 +118,7 @@ class Exporter {
   }
 
   _tell() {
-    if (this._messages.length > 0) this._socket.write(this._takeMessages(), 'latin1');
+    if (this._messages.length > 0) this._write(this._takeMessages());
   }
 
   _takeMessages() {
@@ -185,7 +185,7 @@ class Exporter {
     do {
       const request = this._takeRequest(this._failures > 0 ? PROBE_SPANS_MAX : BATCH_SPANS_MAX);
       this._sentMs = this._clockMs();
-      socket.write(messages + request, 'latin1');
+      this._write(messages + request);
       messages = '';
     } while (this._queue.length > 0 && this._failures === 0 && socket.writableLength === 0);
     // Nothing is left in the stream where the kernel took everything at once.
@@ -203,6 +203,21 @@ class Exporter {
     for (const item of batch) this._queueBytes -= item.content.length;
     this._inFlight.push(batch.length);
     return request;
+  }
+
+  /**
+   * Hands `text` to the kernel at once; what that does not take waits in the stream, which also finds out what is wrong.
+   * Nothing of streams has to be compiled where the kernel takes everything.
+   */
+  _write(text) {
+    const socket = this._socket;
+    let taken = 0;
+    try {
+      if (socket.writableLength === 0) taken = fs.writeSync(socket._handle.fd, text, null, 'latin1');
+    } catch {
+      // there is no room now, or no connection any more
+    }
+    if (taken < text.length) socket.write(text.slice(taken), 'latin1');
   }
 
   _drained(socket) {

@@ -2,10 +2,8 @@
 
 // The span of an invocation, around the function's handler: same arguments, result, errors, arity and properties.
 
-const propagation = require('./propagation.js');
 const { STATUS } = require('./spans.js');
 const { Frame, report } = require('./tracer.js');
-const triggers = require('./triggers.js');
 const { SCOPE } = require('./version.js');
 
 const SERVER_ERROR = 500; // and above
@@ -56,6 +54,8 @@ class Invocations {
     // An environment that is kept ready has started for nobody's invocation.
     this._cold = process.env.AWS_LAMBDA_INITIALIZATION_TYPE !== 'provisioned-concurrency';
     this._open = new Set();
+    this._arn = undefined; // of the last invocation, and the account that is in it
+    this._account = undefined;
   }
 
   /** The handler with a span around it. */
@@ -146,11 +146,15 @@ class Invocations {
     this._cold = false;
     span.set('cloud.resource_id', arn);
     span.set('aws.lambda.invoked_arn', arn);
-    span.set('cloud.account.id', String(arn).split(':')[ACCOUNT_FIELD]);
+    if (arn !== this._arn) {
+      this._arn = arn;
+      this._account = String(arn).split(':')[ACCOUNT_FIELD];
+    }
+    span.set('cloud.account.id', this._account);
     span.setAll(trigger.attributes);
     for (const link of trigger.links) span.addLink(link, {});
     const header = context.xRayTraceId || process.env._X_AMZN_TRACE_ID;
-    const xray = header ? propagation.parseXray(header) : null;
+    const xray = header ? require('./propagation.js').parseXray(header) : null;
     if (xray !== null) {
       span.set('aws.xray.trace_id', /Root=([^;]*)/.exec(header)[1]);
       span.addLink(xray, { source: 'x-ray-env' });
@@ -219,6 +223,7 @@ function imitate(traced, handler) {
 }
 
 function readTrigger(event, context, propagators) {
+  const triggers = require('./triggers.js'); // once the first event is asked for
   try {
     return triggers.read(event, context, propagators);
   } catch {

@@ -13,7 +13,10 @@ const INT64_MIN = -(2n ** 63n);
 const INT64_MAX = 2n ** 63n - 1n;
 const HAS_IS_REMOTE = 0x100; // SpanFlags
 const IS_REMOTE = 0x200;
+const KEPT_MAX = 128; // attributes whose last encoding is kept
+const KEPT_CHARS_MAX = 256; // of their values
 const { fromCharCode } = String;
+const kept = new Map(); // name -> value, limit and encoding
 
 /** Base 128, least significant group first; a whole number from 0 to 2^53. */
 function varint(value) {
@@ -55,9 +58,14 @@ function text(tag, value) {
   return field(tag, Buffer.byteLength(value) === value.length ? value : Buffer.from(value).toString('latin1'));
 }
 
-/** A field of an id in hexadecimal. */
+/** A field of an id in hexadecimal, of whole words of 32 bits. */
 function hex(tag, value) {
-  return field(tag, Buffer.from(value, 'hex').toString('latin1'));
+  let bytes = '';
+  for (let at = 0; at < value.length; at += 8) {
+    const word = parseInt(value.slice(at, at + 8), 16);
+    bytes += fromCharCode(word >>> 24, (word >>> 16) & 0xff, (word >>> 8) & 0xff, word & 0xff);
+  }
+  return field(tag, bytes);
 }
 
 /** The content of an AnyValue; strings are cut to `limit` characters unless that is 0. */
@@ -106,10 +114,20 @@ function composite(value, limit, depth) {
 function attributes(tag, given, limit = 0, depth = DEPTH_MAX) {
   let fields = '';
   for (const [key, value] of Array.isArray(given) ? given : entries(given)) {
-    const name = text('\x0a', typeof key === 'string' ? key : asText(key));
-    fields += field(tag, name + field('\x12', anyValue(value, limit, depth)));
+    const last = kept.get(key);
+    const isSame = last !== undefined && last.value === value && last.limit === limit;
+    fields += tag + (isSame ? last.encoded : pair(key, value, limit, depth));
   }
   return fields;
+}
+
+/** A KeyValue behind its tag. Most attributes are those of the invocation before: one is kept under each name. */
+function pair(key, value, limit, depth) {
+  const name = text('\x0a', typeof key === 'string' ? key : asText(key));
+  const encoded = field('', name + field('\x12', anyValue(value, limit, depth)));
+  const isShort = typeof value === 'string' ? value.length <= KEPT_CHARS_MAX : typeof value !== 'object';
+  if (isShort && (kept.size < KEPT_MAX || kept.has(key))) kept.set(key, { value, limit, encoded });
+  return encoded;
 }
 
 /** The content of a Span message. */

@@ -62,11 +62,8 @@ class Span {
     this.droppedEvents = 0;
     this.droppedLinks = 0;
     this.limits = limits;
+    this.recording = context.sampled; // until it ends
     this._onEnd = onEnd;
-  }
-
-  get recording() {
-    return this.endNs === 0n && this.context.sampled;
   }
 
   /** Sets an attribute; undefined and null are no value. */
@@ -77,7 +74,7 @@ class Span {
   }
 
   setAll(attributes) {
-    for (const [key, value] of entries(attributes)) this.set(key, value);
+    for (const key of Object.keys(attributes || {})) this.set(key, attributes[key]);
   }
 
   addEvent(name, attributes, timeNs) {
@@ -104,6 +101,7 @@ class Span {
     if (this.endNs !== 0n) return;
     const end = timeNs > this.startNs ? timeNs : this.startNs; // a clock set back makes no negative duration
     this.endNs = end > 0n ? end : 1n;
+    this.recording = false;
     if (this.context.sampled) this._onEnd(this);
   }
 }

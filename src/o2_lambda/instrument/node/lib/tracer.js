@@ -9,6 +9,7 @@ const { KIND, SAMPLED, STATUS, Span, SpanContext } = require('./spans.js');
 const STACK_CHARS_MAX = 16 * 1024; // of a stack trace
 const DRIFT_NS_MAX = 2_000_000n; // what the clocks may differ before a new anchor: a frozen sandbox's clock stands still
 const NS_PER_MS = 1_000_000n;
+const HEX = '0123456789abcdef';
 
 /** What runs at a place of the function's asynchronous flow: a span, and a context of the OpenTelemetry API, if any. */
 class Frame {
@@ -158,10 +159,13 @@ function text(value) {
 /** Random words of 32 bits in hexadecimal, not all zero. */
 function randomHex(words) {
   let digits = '';
+  let bits = 0;
   for (let count = 0; count < words; count += 1) {
-    digits += ((Math.random() * 0x100000000) >>> 0).toString(16).padStart(8, '0');
+    const word = (Math.random() * 0x100000000) >>> 0;
+    bits |= word;
+    for (let shift = 28; shift >= 0; shift -= 4) digits += HEX[(word >>> shift) & 0xf];
   }
-  return digits === ''.padStart(digits.length, '0') ? randomHex(words) : digits;
+  return bits === 0 ? randomHex(words) : digits;
 }
 
 /** One line for the function's log, past the runtime's console. */

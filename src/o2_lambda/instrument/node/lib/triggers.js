@@ -21,6 +21,8 @@ class Trigger {
   }
 }
 
+const PLAIN = new Trigger('other');
+
 /** Recognises API Gateway (REST and HTTP), ALB, function URLs, SQS, SNS, Kinesis, DynamoDB, S3, EventBridge. */
 function read(event, context, propagators) {
   if (isObject(event)) {
@@ -42,12 +44,13 @@ function direct(event, context, propagators) {
   const client = context && context.clientContext;
   let baggage = '';
   for (const place of [client && (client.custom || client.Custom), isObject(event) ? event.headers : undefined]) {
+    if (!isObject(place)) continue;
     const headers = propagation.pick(place);
     const parent = propagation.extract(headers, propagators);
     if (parent !== null) return new Trigger('other', { parent });
     baggage = baggage || propagation.baggage(headers, propagators);
   }
-  return new Trigger('other', { baggage });
+  return baggage === '' ? PLAIN : new Trigger('other', { baggage });
 }
 
 function isObject(value) {
