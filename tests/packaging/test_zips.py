@@ -35,7 +35,7 @@ BYTE_CODE = [f"__pycache__/*.cpython-{version}.pyc" for version in ("39", "310",
 TRACING = [
     *(f"o2/node/{name}" for name in ("handler.js", "module.mjs", "package.json", "sender.js", "tracer.js")),
     *(f"o2/node/lib/{name}.js" for name in ("databases", "environment", "http_events", "message_events", "sampling")),
-    *(f"o2/node/lib/{name}.js" for name in ("stacks", "urls")),
+    "o2/node/lib/stacks.js",
     *(f"o2/node/lib/bridge/{name}.js" for name in ("contexts", "propagator", "registry", "spans", "values")),
     *(f"o2/node/lib/patches/{name}.js" for name in ("aws_messages", "aws_requests", "aws_sdk", "aws_sdk_2")),
     *(f"o2/node/lib/patches/{name}.js" for name in ("ioredis", "mongodb", "mysql2", "pg", "published")),
