@@ -9,7 +9,7 @@ import select
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -245,12 +245,21 @@ def test_an_arn_of_another_account_is_not_this_account_s_function(aws: Aws) -> N
     assert aws.layers() == []
 
 
-def test_snapstart_functions_need_a_new_version(aws: Aws) -> None:
-    """Only published versions are snapshots: whoever attaches or detaches is told, unless nothing changed."""
+@pytest.mark.parametrize(
+    ("configuration", "why"),
+    [
+        ({"SnapStart": {"ApplyOn": "PublishedVersions"}}, "SnapStart"),
+        ({"CapacityProviderConfig": {"LambdaManagedInstancesCapacityProviderConfig": {}}}, "managed instances"),
+    ],
+)
+def test_functions_that_run_published_versions_need_a_new_one(
+    aws: Aws, configuration: dict[str, Any], why: str
+) -> None:
+    """Whoever attaches to such a function, or detaches, is told, unless nothing changed."""
     aws.deploy()
     aws.function()
-    aws.cloud.patches[f"{REGION}/orders"] = {"SnapStart": {"ApplyOn": "PublishedVersions"}}
-    told = "SnapStart: it takes effect in the next version that you publish"
+    aws.cloud.patches[f"{REGION}/orders"] = configuration
+    told = f"{why}: it takes effect in the next version that you publish"
     assert told in aws.run("attach", "orders", *CREDENTIALS).text
     assert told not in aws.run("attach", "orders", *CREDENTIALS).text
     assert told in aws.run("detach", "orders").text

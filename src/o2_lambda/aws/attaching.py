@@ -162,8 +162,8 @@ def run(
             return Outcome(region, name, "failed", explain(error, hidden))
         status = "unchanged" if plan.is_empty else "planned" if dry_run else "changed"
         notes = list(plan.notes)
-        if plan.function.is_snapshotted and not plan.is_empty:
-            notes.append("SnapStart: it takes effect in the next version that you publish")
+        if plan.function.runs_versions and not plan.is_empty:
+            notes.append(f"{plan.function.runs_versions}: it takes effect in the next version that you publish")
         return Outcome(region, plan.function.name, status, "; ".join(notes), plan)
 
     return [

@@ -34,7 +34,10 @@ def shown(name: str, value: str) -> str:
 
 @dataclass(frozen=True)
 class Function:
-    """What GetFunctionConfiguration tells. `layers`: (ARN, zipped bytes) in order; `unreadable`: why no `variables`."""
+    """What GetFunctionConfiguration tells. `layers`: (ARN, zipped bytes) in order; `unreadable`: why no `variables`.
+
+    `runs_versions`: what makes published versions the ones that are run; "" if nothing does.
+    """
 
     name: str
     arn: str
@@ -50,7 +53,7 @@ class Function:
     update_status: str
     update_reason: str
     role: str = ""
-    is_snapshotted: bool = False
+    runs_versions: str = ""
 
     @property
     def layer_arns(self) -> tuple[str, ...]:
@@ -106,8 +109,16 @@ def read_function(answer: Mapping[str, Any]) -> Function:
         update_status=answer.get("LastUpdateStatus", ""),
         update_reason=answer.get("LastUpdateStatusReason", ""),
         role=answer.get("Role", ""),
-        is_snapshotted=(answer.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions",
+        runs_versions=_runs_versions(answer),
     )
+
+
+def _runs_versions(answer: Mapping[str, Any]) -> str:
+    # Even its plain name means `$LATEST.PUBLISHED`:
+    # https://docs.aws.amazon.com/lambda/latest/dg/lambda-managed-instances-version-publishing.html
+    if answer.get("CapacityProviderConfig"):
+        return "managed instances"
+    return "SnapStart" if (answer.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions" else ""
 
 
 @dataclass(frozen=True)
