@@ -18,7 +18,7 @@ HOME = Path(o2_lambda.__file__).parent / "instrument" / "python"
 PYTHONS = list(interpreters().values())
 NAMES = list(interpreters())
 # C modules, and the one Python module that annotations need.
-MODULES_ALLOWED = {"_socket", "_struct", "_contextvars", "atexit", "gc", "select", "__future__"}
+MODULES_ALLOWED = {"_socket", "_struct", "_contextvars", "atexit", "gc", "__future__"}
 
 REPORT = """\
 import json, sys

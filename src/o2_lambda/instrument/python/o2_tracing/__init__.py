@@ -1,9 +1,8 @@
 """Traces of a Python function on AWS Lambda: what runs inside the customer's process.
 
 Pure standard library for Python 3.9 and later. At import it loads nothing beyond C modules (see
-tests/instrument/test_start.py): `_socket`, `_contextvars` and `select` are not loaded by the runtime client itself, but
-by what sends or waits in most functions; the others take them at the start, where the CPU is not throttled yet, and
-not in their first invocation. Everything is wrapped so that the function cannot notice.
+tests/instrument/test_start.py): `_socket` and `_contextvars` are not the runtime client's, but what sends or waits in
+most functions loads them as well. Everything is wrapped so that the function cannot notice.
 
 As it ships, this module's byte code holds that of all others: to find and read a file costs a start more than most of
 the modules take to run. On a Python that it was not made for, they are imported from their sources.

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import _socket
 from _thread import allocate_lock
-from select import POLLIN, POLLRDHUP, poll  # before the function may exchange it for gevent's
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Any, Callable
 
     from .spans import Scope
 
@@ -36,6 +35,7 @@ ANNOUNCE_PATH = "/v1/invocation"
 ANNOUNCEMENT = -1  # in the list of what is in flight: no spans, and nothing is lost without an answer
 ANSWER_BYTES_MAX = 16 * 1024  # of answers not parsed yet; one is some 100 bytes
 READ_BYTES = 4096
+POLLIN, POLLRDHUP = 0x1, 0x2000  # Linux's
 
 
 class Exporter:
@@ -63,7 +63,7 @@ class Exporter:
         self._lock = allocate_lock()
         self.dropped = 0
         self._socket: _socket.socket | None = None
-        self._news = poll()  # of that socket
+        self._news: Any = None  # tells what has happened on that socket
         self._answers = b""
         self._in_flight: list[int] = []  # spans in each request that has no answer, in order; or ANNOUNCEMENT
         self._sent_ms = 0
@@ -167,6 +167,8 @@ class Exporter:
         except OSError:
             connection.close()
             raise
+        from select import poll  # most functions have loaded it; the others shall start without it
+
         self._socket, self._news = connection, poll()
         self._news.register(connection.fileno(), POLLIN | POLLRDHUP)
         return connection
