@@ -78,6 +78,14 @@ def test_a_hanging_receiver_gets_one_export(play: Play) -> None:
     )
 
 
+def test_a_slow_receiver_is_waited_for_ever_more_seldom(play: Play) -> None:
+    """After a wait in vain 1, 2, 4 … exports are not waited for, until an answer comes in time; all are sent."""
+    steps, said = play("+1", "late", *["+1"] * 11, "ok", *["+1"] * 9, "late", "+1", "+1", "+1", "end")
+    assert [step.endswith("waited") for step in steps[1:12]] == [number in (1, 3, 6, 11) for number in range(1, 12)]
+    assert [step.endswith("waited") for step in steps[21:24]] == [True, False, True]
+    assert ([step.split()[0] for step in steps[:24]], said) == (["1"] * 24, "")
+
+
 def test_an_export_without_an_answer_may_have_been_taken(play: Play) -> None:
     """It is not sent again, and counts as dropped, which is told when the receiver takes spans again."""
     assert play("timeout", "+2", "+1", "ok", "+1", "+1", "end") == (["2", "", "2", "1", ""], DROPPED.format(2))

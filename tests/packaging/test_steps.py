@@ -147,13 +147,14 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from imported(node)
 
 
-def test_no_tool_means_one_line_that_names_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("variant", "tools"), [("full", "make, mvn"), ("java", "make, mvn, java")])
+def test_no_tool_means_one_line_that_names_it(tmp_path: Path, variant: str, tools: str) -> None:
     """A build on a bare machine ends with what to install, without a traceback."""
     (tmp_path / "src").symlink_to(project_root() / "src")
     program = "import sys; sys.argv[0] = 'o2-lambda'; from o2_lambda.cli.main import main; main()"
     environment = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(tmp_path / "src")}
     done = subprocess.run(
-        [sys.executable, "-c", program, "build", "--arch", "x86_64", "--target", str(tmp_path)],
+        [sys.executable, "-c", program, "build", "--variant", variant, "--arch", "x86_64", "--target", str(tmp_path)],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -161,7 +162,7 @@ def test_no_tool_means_one_line_that_names_it(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert re.fullmatch(r"Error: the layer build needs .*make.*\n", done.stderr)
+    assert re.fullmatch(rf"Error: the layer build needs {tools}: install it .*\n", done.stderr)
 
 
 @pytest.mark.parametrize(

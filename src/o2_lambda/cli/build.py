@@ -29,7 +29,7 @@ _BYTES_PER_KB = 1000
     type=click.Choice(VARIANTS),
     multiple=True,
     help="full: with auto-instrumentation for Python and Node.js; core: the extension alone; java: with the "
-    "OpenTelemetry Java agent, which takes mvn. Repeatable.  [default: full, core]",
+    "OpenTelemetry Java agent, which takes mvn and java. Repeatable.  [default: full, core]",
 )
 @click.option(
     "--flavour",

@@ -12,16 +12,20 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Collections;
 import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 
 /**
  * Drives our exporter in place of the agent: each argument is a step.
  *
  * <p>`+N` exports N spans, `end` shuts down, and a line tells how many spans were handed to the agent's exporter then,
  * in each batch. Anything else is what the agent's exporter makes of batches from here on: `ok`, `refused`, `timeout`,
- * an HTTP status, or `hang`, which lasts until the next of these.
+ * an HTTP status, `hang`, which lasts until the next of these, or `late`: taken once our exporter has stopped waiting,
+ * and the line tells whether it has waited.
  */
 public final class Script implements SpanExporter {
   private static final int FIRST_LIMIT_MS = 50;
+  private static final long WAIT_NANOS = TimeUnit.MILLISECONDS.toNanos(240); // of 250
 
   private final List<String> batches = new ArrayList<>();
   private final List<CompletableResultCode> hanging = new ArrayList<>();
@@ -37,7 +41,12 @@ public final class Script implements SpanExporter {
       if (step.equals("end")) {
         exporter.shutdown();
       } else if (step.startsWith("+")) {
+        long began = System.nanoTime();
         exporter.export(Collections.nCopies(Integer.parseInt(step.substring(1)), proxy(SpanData.class, null)));
+        if (answer.equals("late")) {
+          answerAll(CompletableResultCode::succeed);
+          batches.add(System.nanoTime() - began < WAIT_NANOS ? "" : "waited");
+        }
       } else {
         answers(step);
         continue;
@@ -55,9 +64,11 @@ public final class Script implements SpanExporter {
 
   private void answers(String next) {
     answer = next;
-    for (CompletableResultCode each : hanging) {
-      complete(each);
-    }
+    answerAll(this::complete);
+  }
+
+  private void answerAll(Consumer<CompletableResultCode> with) {
+    hanging.forEach(with);
     hanging.clear();
   }
 
@@ -65,7 +76,7 @@ public final class Script implements SpanExporter {
   public CompletableResultCode export(Collection<SpanData> spans) {
     batches.add(String.valueOf(spans.size()));
     CompletableResultCode result = new CompletableResultCode();
-    if (answer.equals("hang")) {
+    if (answer.equals("hang") || answer.equals("late")) {
       hanging.add(result);
       return result;
     }
