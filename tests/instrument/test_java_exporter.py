@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(shutil.which("mvn") is None, reason="Maven not i
 class Play(Protocol):
     """Runs the steps of Script.java; the batches of each, and what was said on stderr."""
 
-    def __call__(self, *steps: str) -> tuple[list[str], str]: ...
+    def __call__(self, *steps: str, at_start: str = ...) -> tuple[list[str], str]: ...
 
 
 @pytest.fixture(scope="session")
@@ -39,11 +39,13 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Play:
     java._unpack_classes(agent, folder / "agent")
     path = f"{folder / 'script.jar'}:{folder / 'agent'}:{agent}"
 
-    def play(*steps: str) -> tuple[list[str], str]:
-        command = ["java", "-XX:TieredStopAtLevel=1", "-cp", path, "o2.tracing.Script", *steps]
+    def play(*steps: str, at_start: str = "ok") -> tuple[list[str], str]:
+        command = ["java", "-XX:TieredStopAtLevel=1", "-cp", path, "o2.tracing.Script", at_start, *steps]
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
         assert done.returncode == 0, done.stderr
-        return done.stdout.splitlines(), done.stderr
+        first, *batches = done.stdout.splitlines()
+        assert first == "0", "an export of nothing, which loads the code"
+        return batches, done.stderr
 
     return play
 
@@ -76,6 +78,17 @@ def test_a_hanging_receiver_gets_one_export(play: Play) -> None:
         ["1", "1", "", "", "512 190", "1", ""],
         "",
     )
+
+
+def test_a_receiver_that_hangs_from_the_start_is_waited_for_once(play: Play) -> None:
+    """The spans of all invocations wait for the answer to the export of nothing."""
+    assert play("+1", "+1", "+1", at_start="late")[0] == ["waited", "2 ", "1 waited"]
+    assert play("+1", "+1", "ok", "+1", "end", at_start="hang") == (["", "", "3", ""], "")
+
+
+def test_a_receiver_that_is_missing_at_the_start_is_tried_again(play: Play) -> None:
+    """As after any failure."""
+    assert play("+1", "ok", "+1", "end", at_start="refused") == (["", "2", ""], "")
 
 
 def test_a_slow_receiver_is_waited_for_ever_more_seldom(play: Play) -> None:

@@ -9,6 +9,7 @@ import java.io.InterruptedIOException;
 import java.lang.reflect.Proxy;
 import java.net.ConnectException;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.Collections;
 import java.util.List;
@@ -24,19 +25,21 @@ import java.util.function.Consumer;
  * and the line tells whether it has waited.
  */
 public final class Script implements SpanExporter {
-  private static final int FIRST_LIMIT_MS = 50;
   private static final long WAIT_NANOS = TimeUnit.MILLISECONDS.toNanos(240); // of 250
 
   private final List<String> batches = new ArrayList<>();
   private final List<CompletableResultCode> hanging = new ArrayList<>();
-  private String answer = "ok";
+  private String answer;
 
   public static void main(String[] steps) {
     Script agent = new Script();
-    agent.play(new PatientExporter(agent, FIRST_LIMIT_MS), steps);
+    agent.answer = steps[0];
+    agent.play(new PatientExporter(agent), Arrays.copyOfRange(steps, 1, steps.length));
   }
 
   private void play(SpanExporter exporter, String[] steps) {
+    System.out.println(String.join(" ", batches));
+    batches.clear();
     for (String step : steps) {
       if (step.equals("end")) {
         exporter.shutdown();

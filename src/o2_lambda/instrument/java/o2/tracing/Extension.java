@@ -4,15 +4,11 @@ import io.opentelemetry.exporter.otlp.http.trace.OtlpHttpSpanExporter;
 import io.opentelemetry.sdk.autoconfigure.spi.AutoConfigurationCustomizer;
 import io.opentelemetry.sdk.autoconfigure.spi.AutoConfigurationCustomizerProvider;
 import io.opentelemetry.sdk.autoconfigure.spi.ConfigProperties;
-import io.opentelemetry.sdk.autoconfigure.spi.ConfigurationException;
 import io.opentelemetry.sdk.trace.SdkTracerProviderBuilder;
 import io.opentelemetry.sdk.trace.export.SpanExporter;
-import java.time.Duration;
 
 /** What the agent loads: its exporter becomes patient, and where that is our extension's, invocations are announced. */
 public final class Extension implements AutoConfigurationCustomizerProvider {
-  private static final Duration FLUSH_TIMEOUT = Duration.ofSeconds(10); // the agent's own default
-
   @Override
   public void customize(AutoConfigurationCustomizer agent) {
     agent.addTracerProviderCustomizer(Extension::announce);
@@ -25,15 +21,6 @@ public final class Extension implements AutoConfigurationCustomizerProvider {
   }
 
   private static SpanExporter patient(SpanExporter exporter, ConfigProperties settings) {
-    boolean isOtlp = exporter instanceof OtlpHttpSpanExporter;
-    return isOtlp ? new PatientExporter(exporter, flushTimeoutMs(settings)) : exporter;
-  }
-
-  private static int flushTimeoutMs(ConfigProperties settings) {
-    try {
-      return (int) settings.getDuration("otel.instrumentation.aws-lambda.flush-timeout", FLUSH_TIMEOUT).toMillis();
-    } catch (ConfigurationException notATime) {
-      return (int) FLUSH_TIMEOUT.toMillis();
-    }
+    return exporter instanceof OtlpHttpSpanExporter ? new PatientExporter(exporter) : exporter;
   }
 }

@@ -35,27 +35,31 @@ final class PatientExporter implements SpanExporter {
   private final Deque<SpanData> queue = new ArrayDeque<>();
   private List<SpanData> sent = Collections.emptyList(); // what the answer under way is for
   private CompletableResultCode answer; // null where none is under way
-  private int limitMs; // of the waits of one call, encoding included
   private int waitsInVain; // in a row
   private int unwaited; // exports that are not waited for
   private int failures; // in a row
   private int skip; // exports that are not tried
   private int dropped;
 
-  /** The first export loads code, on a small function's share of a CPU: it may take `firstLimitMs`. */
-  PatientExporter(SpanExporter exporter, int firstLimitMs) {
+  /** An export of nothing loads what an export takes while the function starts, which Lambda gives a whole CPU. */
+  PatientExporter(SpanExporter exporter) {
     this.exporter = exporter;
-    limitMs = firstLimitMs;
+    send(0);
   }
 
   @Override
   public synchronized CompletableResultCode export(Collection<SpanData> spans) {
     queue.addAll(spans);
+    long deadlineNanos = deadlineNanos();
     settle();
+    if (answer != null && failures == 0 && unwaited == 0) { // nobody has waited for it
+      await(deadlineNanos);
+      settle();
+    }
     if (skip > 0) {
       skip--;
     } else {
-      sendAll(deadlineNanos());
+      sendAll(deadlineNanos);
     }
     drop(queue.size() - QUEUE_SPANS_MAX);
     return CompletableResultCode.ofSuccess();
@@ -84,8 +88,9 @@ final class PatientExporter implements SpanExporter {
     return exporter.shutdown();
   }
 
-  private long deadlineNanos() {
-    return System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(limitMs);
+  /** Until when one call may wait, its encoding included. */
+  private static long deadlineNanos() {
+    return System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(ANSWER_LIMIT_MS);
   }
 
   private void sendAll(long deadlineNanos) {
@@ -110,7 +115,6 @@ final class PatientExporter implements SpanExporter {
 
   private void await(long deadlineNanos) {
     answer.join(deadlineNanos - System.nanoTime(), TimeUnit.NANOSECONDS);
-    limitMs = ANSWER_LIMIT_MS;
     waitsInVain = answer.isDone() ? 0 : waitsInVain + 1;
     unwaited = exponential(waitsInVain);
   }
