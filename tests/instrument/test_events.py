@@ -93,6 +93,18 @@ def test_rest_api() -> None:
     assert expected.items() <= found.attributes.items()
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        {**HTTP_API, "rawQueryString": "sig=secret&page=1"},
+        {**REST_API, "multiValueQueryStringParameters": {"sig": ["secret"], "page": ["1"]}},
+    ],
+)
+def test_what_grants_access_is_not_shown(event: dict[str, Any]) -> None:
+    """In the query of a presigned URL, as in that of an outgoing request."""
+    assert read(event).attributes["url.query"] == "sig=REDACTED&page=1"
+
+
 def test_load_balancer() -> None:
     """Headers with several values; the balancer's X-Ray root is no parent."""
     found = read(LOAD_BALANCER)

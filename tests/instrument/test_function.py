@@ -184,6 +184,61 @@ def test_httpx_sync_and_async(start: Any, spans: Any, target: Target) -> None:
         assert (span["reference_parent_span_id"], span["http_response_status_code"]) == (root["span_id"], 200)
 
 
+def test_an_httpx_request_that_is_sent_again_has_a_span_of_its_own(start: Any, spans: Any, target: Target) -> None:
+    """As is one that follows a redirect, whose headers are those of the first; the function's own context stays."""
+    if not CLIENTS.exists():
+        pytest.skip("no clients here: run `make clients`")
+    source = """
+import httpx
+
+def handler(event, context):
+    with httpx.Client() as client:
+        request = client.build_request("GET", event["url"])
+        for _ in range(2):
+            client.send(request)
+            assert "traceparent" not in request.headers
+        request.headers["traceparent"] = "own"
+        client.send(request)
+        return request.headers["traceparent"]
+"""
+    with start(source=source, PYTHONPATH=str(CLIENTS)) as function:
+        assert function.invoke({"url": target.url}) == b'"own"'
+    root, *calls = spans()
+    sent = [headers["traceparent"] for _path, headers, _body in target.requests]
+    assert sent == [*(f"00-{root['trace_id']}-{span['span_id']}-01" for span in calls[:2]), "own"]
+
+
+def test_an_answer_of_aws_that_a_hook_of_the_function_has_changed_reaches_it(
+    start: Any, spans: Any, target: Target
+) -> None:
+    """Whatever its shape is now."""
+    source = """
+import boto3
+
+def odd(parsed, **options):
+    parsed["Error"] = "text"
+    parsed["ResponseMetadata"]["HTTPStatusCode"] = 404
+
+def handler(event, context):
+    client = boto3.client("dynamodb", endpoint_url=event["url"])
+    client.meta.events.register("after-call", odd)
+    return client.list_tables()["Error"]
+"""
+    with start(source=source, AWS_ACCESS_KEY_ID="testing", AWS_SECRET_ACCESS_KEY="testing") as function:
+        assert function.invoke({"url": target.url}) == b'"text"'
+    assert [span["operation_name"] for span in spans()] == ["shop", "DynamoDB.ListTables"]
+
+
+def test_an_error_that_quotes_all_its_input_costs_no_span(start: Any, spans: Any) -> None:
+    """The message is cut: a span that is longer than the exporter's queue would be dropped."""
+    source = "def handler(event, context):\n    raise ValueError('much ' * 500_000)\n"
+    with start(source=source) as function:
+        function.invoke()
+    (span,) = spans()
+    assert (span["span_status"], span["error_type"]) == ("ERROR", "ValueError")
+    assert span["status_message"].startswith("much much")
+
+
 def test_disabled_instrumentations_stay_out(start: Any, spans: Any, target: Target) -> None:
     """By the names that OpenTelemetry's own instrumentations have."""
     with start(OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="urllib, aiohttp-client") as function:

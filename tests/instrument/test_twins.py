@@ -76,6 +76,7 @@ EVENTS: dict[str, Any] = {
     "baggage alone": {"headers": {"baggage": "tenant=acme"}},
     "odd headers": {"headers": {"traceparent": f"00-{TRACE}-{SPAN}-01-more", "b3": f"{TRACE}-{SPAN}-0"}},
     "HTTP API": HTTP_API,
+    "HTTP API, presigned": {**HTTP_API, "rawQueryString": "sig=secret&page=1&" + "x" * 3000},
     "HTTP API without a trace": {**HTTP_API, "headers": {"Baggage": "tenant=acme"}},
     "function URL": FUNCTION_URL,
     "REST API": REST_API,

@@ -4,6 +4,7 @@
 
 const propagation = require('./propagation.js');
 const { Trigger, isObject } = require('./triggers.js');
+const { URL_CHARS_MAX, redactQuery } = require('./urls.js');
 
 // HTTP methods of the semantic conventions; any other is _OTHER, so that names stay few.
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY']);
@@ -14,6 +15,8 @@ function read(event, asked, propagators) {
   const plain = Object.create(null);
   for (const name of Object.keys(headers)) plain[name.toLowerCase()] = first(headers[name]);
   const attributes = isObject(asked.http) ? version2(event, asked, asked.http) : version1(event, asked);
+  const asking = attributes['url.query'];
+  if (typeof asking === 'string') attributes['url.query'] = redactQuery(asking.slice(0, URL_CHARS_MAX));
   attributes['url.scheme'] = plain['x-forwarded-proto'] ?? 'https';
   attributes['server.address'] = asked.domainName || plain.host;
   attributes['user_agent.original'] = plain['user-agent'];

@@ -18,7 +18,12 @@ function redact(given) {
   if (match !== null) url = `${match[1]}${REDACTED}:${REDACTED}@${url.slice(match[0].length)}`;
   const question = url.indexOf('?');
   if (question < 0) return url;
-  return url.slice(0, question + 1) + url.slice(question + 1).split('&').map(redactPair).join('&');
+  return url.slice(0, question + 1) + redactQuery(url.slice(question + 1));
+}
+
+/** The query without the values of secret parameters. */
+function redactQuery(query) {
+  return query.split('&').map(redactPair).join('&');
 }
 
 function redactPair(pair) {
@@ -27,4 +32,4 @@ function redactPair(pair) {
   return equals > 0 && SECRETS.has(name.toLowerCase()) ? `${name}=${REDACTED}` : pair;
 }
 
-module.exports = { redact };
+module.exports = { redact, redactQuery, URL_CHARS_MAX };

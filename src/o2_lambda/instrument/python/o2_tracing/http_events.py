@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import propagation
 from .triggers import Trigger
+from .urls import URL_CHARS_MAX, redact_query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ def read(event: dict[str, Any], asked: dict[str, Any], propagators: tuple[str, .
     plain = {name.lower(): _first(value) for name, value in headers.items()}
     call = asked.get("http")
     attributes = _version_2(event, asked, call) if isinstance(call, dict) else _version_1(event, asked)
+    query = attributes.get("url.query")
+    if isinstance(query, str):
+        attributes["url.query"] = redact_query(query[:URL_CHARS_MAX])
     attributes["url.scheme"] = plain.get("x-forwarded-proto", "https")
     attributes["server.address"] = asked.get("domainName") or plain.get("host")
     attributes["user_agent.original"] = plain.get("user-agent")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .spans import Scope
 
 TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
+MESSAGE_CHARS_MAX = 16 * 1024  # of an exception, which may quote all that it was given
 STACK_CHARS_MAX = 16 * 1024  # of a stack trace; a recursion without end prints a thousand frames
 
 
@@ -141,7 +142,7 @@ def report(line: str) -> None:
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error)
+        return str(error)[:MESSAGE_CHARS_MAX]
     except Exception:
         return ""
 

@@ -24,9 +24,12 @@ def redact(url: str) -> str:
             rest = f"{REDACTED}:{REDACTED}@{place.rpartition('@')[2]}{slash}{path}"
     url = scheme + found + rest
     before, question, query = url.partition("?")
-    if not question:
-        return url
-    return before + question + "&".join([_redact_pair(pair) for pair in query.split("&")])
+    return before + question + redact_query(query) if question else url
+
+
+def redact_query(query: str) -> str:
+    """The query without the values of secret parameters."""
+    return "&".join([_redact_pair(pair) for pair in query.split("&")])
 
 
 def _redact_pair(pair: str) -> str:

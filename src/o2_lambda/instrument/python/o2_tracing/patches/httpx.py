@@ -15,31 +15,35 @@ def patch(module, tracer) -> None:
     plain, plain_async = sync.handle_request, asynchronous.handle_async_request
 
     def handle_request(self, request):
-        span = _start(request, tracer)
+        span, added = _start(request, tracer)
         token = tracer.enter(span)
         try:
             response = plain(self, request)
         except BaseException as error:
             drop_frame(error)
             tracer.leave(token)
+            _remove(request, added)
             tracer.end(span, error)
             raise
         tracer.leave(token)
+        _remove(request, added)
         answered(span, response.status_code)
         tracer.end(span)
         return response
 
     async def handle_async_request(self, request):
-        span = _start(request, tracer)
+        span, added = _start(request, tracer)
         token = tracer.enter(span)
         try:
             response = await plain_async(self, request)
         except BaseException as error:
             drop_frame(error)
             tracer.leave(token)
+            _remove(request, added)
             tracer.end(span, error)
             raise
         tracer.leave(token)
+        _remove(request, added)
         answered(span, response.status_code)
         tracer.end(span)
         return response
@@ -48,12 +52,26 @@ def patch(module, tracer) -> None:
 
 
 def _start(request, tracer):
+    """The span, or None, and the names of the headers that were added for it."""
+    added = []
+
+    def put(name, value):
+        if name not in request.headers:
+            request.headers[name] = value
+            added.append(name)
+
     try:
         span = tracer.start_client(HTTP, scope=SCOPE)
         if span is not None:
             url = request.url
             describe_http(span, request.method, scheme=url.scheme, host=url.host, port=url.port, url=str(url))
-            inject(span.context, tracer.settings.injects, request.headers.setdefault)
+            inject(span.context, tracer.settings.injects, put)
     except Exception:
-        return None
-    return span
+        return None, added
+    return span, added
+
+
+def _remove(request, added):
+    """A request that is sent again, or followed to where it is redirected, belongs to another span."""
+    for name in added:
+        request.headers.pop(name, None)
