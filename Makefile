@@ -60,6 +60,10 @@ layer: $(INSTALLED) ## Build the layer zips for both architectures into target/
 answers: $(INSTALLED) ## Check what CPython's configure is told, by asking it everything; a minute
 	O2_TEST_CONFIGURE=all $(BIN)/pytest tests/packaging/test_configured.py -rs $(ARGS)
 
+.PHONY: linked
+linked: $(INSTALLED) ## Check which files of the libraries are compiled, by linking all of them; some minutes
+	O2_TEST_LINKED=all $(BIN)/pytest tests/packaging/test_linked.py -rs $(ARGS)
+
 .PHONY: bench
 bench: $(INSTALLED) ## Measure the layer's start-up, memory and throughput (ARGS="--vs FILE": beside another)
 	$(BIN)/python bench/extension.py $(ARGS)

@@ -41,6 +41,14 @@ def test_nothing_is_asked_that_is_known() -> None:
     assert set(told) - set(re.findall(r"^(\w+)=", log, re.MULTILINE)) == set()
 
 
+def test_no_answer_is_for_want_of_a_function() -> None:
+    """The C library that it is asked with has no more than what is linked: what needs more is to be told."""
+    with skip_unavailable():
+        store = Store(CACHE)
+        log = (cpython.configured(store, Inputs(store)) / "config.log").read_text()
+    assert "undefined symbol" not in log
+
+
 @pytest.mark.skipif(os.environ.get("O2_TEST_CONFIGURE") != "all", reason="takes a minute: run `make answers`")
 def test_configure_would_find_out_the_same() -> None:
     """With no answer given it writes the same pyconfig.h, and finds out the same."""

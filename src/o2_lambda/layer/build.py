@@ -15,7 +15,7 @@ from o2_lambda.layer.names import EXECUTABLE, FULL, JAVA, zip_name
 from o2_lambda.layer.packing import Entry, write_zip
 from o2_lambda.layer.process import require
 from o2_lambda.layer.store import Store
-from o2_lambda.layer.toolchain import JOBS, TARGETS
+from o2_lambda.layer.toolchain import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,10 +53,10 @@ def build(
     Raises LayerError where an input or a tool is missing or fails.
     """
     store = Store(cache, made)
-    lanes = list(dict.fromkeys(arches))  # side by side: some steps keep no more than one core busy
+    lanes = list(dict.fromkeys(arches))  # side by side: some steps keep no more than one core busy, others both
     wanted = list(variants)
     require("make", *(["mvn"] if {FULL, JAVA} & set(wanted) else []), *(["java"] if JAVA in wanted else []))  # at once
-    builder = Builder(store, jobs=max(1, JOBS // len(lanes)))
+    builder = Builder(store)
     with ThreadPoolExecutor() as pool:
         ahead: list[Future[object]] = [pool.submit(builder.inputs.fetch_sources)]
         if FULL in wanted:
@@ -64,13 +64,14 @@ def build(
         cores = list(pool.map(lambda arch: _core_entries(builder, arch, flavour or DEFAULT_FLAVOUR[arch]), lanes))
         for each in ahead:
             each.result()
-    paths = []
-    for arch, core in zip(lanes, cores, strict=True):
-        for variant in wanted:
+
+        def write(arch: str, core: dict[str, Entry], variant: str) -> Path:
             path = target / zip_name(arch, variant)
             write_zip(path, _variant_entries(variant, core, builder.inputs, store))
-            paths.append(path)
-    return paths
+            return path
+
+        zips = [(arch, core, variant) for arch, core in zip(lanes, cores, strict=True) for variant in wanted]
+        return list(pool.map(lambda each: write(*each), zips))
 
 
 def wrapper_entries() -> dict[str, Entry]:

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from o2_lambda.layer import maven
 from o2_lambda.layer.inputs import Wheel, check
 from o2_lambda.layer.maven import Artifact
-from o2_lambda.layer.process import LayerError, UnavailableError, run
-from o2_lambda.layer.toolchain import JOBS
+from o2_lambda.layer.process import JOBS, LayerError, UnavailableError, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from o2_lambda.layer import profile
+from o2_lambda.layer import linked, profile
 from o2_lambda.layer.inputs import CPYTHON, Inputs
 from o2_lambda.layer.process import LayerError, run
 from o2_lambda.layer.toolchain import COMPILE_FLAGS, SOURCE_DATE_EPOCH, Toolchain, host
@@ -38,6 +38,7 @@ ANSWERS = {
     "ac_cv_posix_semaphores_enabled": "yes",
     "ac_cv_pthread_system_supported": "yes",
     "ac_cv_working_tzset": "yes",
+    "ax_cv_c_float_words_bigendian": "no",
 }
 # What it finds out about the C library, the compiler and Linux: the same on every machine, and a minute of one core to
 # ask for. A test asks; scripts/write_answers.py writes what it answers, a line each: name=value.
@@ -49,6 +50,7 @@ X86_64_ONLY = ("HAVE_GCC_ASM_FOR_X64", "HAVE_GCC_ASM_FOR_X87")
 # Objects come out of blocks of 256 KiB, not of 1 MiB with a search tree over them: less memory in use, more returned.
 OPTIMIZE = "-DNDEBUG -O3 -fwrapv -DWITH_PYMALLOC_RADIX_TREE=0"
 LIBRARY = "libpython.a"
+LOG = "make.log"  # with the linker's maps of what runs on this machine
 INTERPRETER = "_bootstrap_python"  # CPython's own name for it: no extension modules, the library read from the sources
 # Nothing in the executable refers to these; the interpreter that runs on this machine has all of them.
 UNNEEDED = """
@@ -57,9 +59,18 @@ itertoolsmodule main pwdmodule sre symtablemodule readline_tokenizer
 Python-tokenize brc dynamic_annotations frozenmain gc_free_threading interpconfig jit optimizer optimizer_analysis
 optimizer_symbols perf_jit_trampoline pyfpe
 """
-# The compiler of Python, which is not run where the layer is: for it, small is better than fast.
+HEADERS = Path(__file__).parent / "native" / "precompiled.h"
+_PRECOMPILED = "headers.pch"
+# The compiler of Python, which is not run where the layer is: for it, small is better than fast. Some files tell the
+# headers what to declare, and read them for themselves. The path of the precompiled headers is that of one build, so
+# that the compiler's own cache never takes others for them.
 _GOALS = """
-Parser/parser.o Python/Python-ast.o Python/compile.o Python/symtable.o: PY_CORE_CFLAGS += -Os
+PRECOMPILED = -include-pch $(CURDIR)/{precompiled}
+PY_STDMODULE_CFLAGS += $(PRECOMPILED)
+Parser/parser.o Python/Python-ast.o Python/compile.o Python/symtable.o: PRECOMPILED = -Os
+Modules/_stat.o Modules/errnomodule.o Modules/pwdmodule.o Python/getargs.o {precompiled}: PRECOMPILED =
+{precompiled}: {headers}
+	$(CC) $(PY_CORE_CFLAGS) -Xclang -fno-pch-timestamp -x c-header $< -o $@
 o2-library: $(filter-out {unneeded},$(LIBRARY_OBJS_OMIT_FROZEN) $(MODOBJS))
 \t$(AR) rcsD {library} $^
 """
@@ -73,7 +84,7 @@ def cpython(store: Store, inputs: Inputs, toolchain: Toolchain, *, instrumented:
     source = inputs.source(CPYTHON)
     target, native = toolchain.target, toolchain.target == host() and not instrumented
     prepared = configured(store, inputs, instrumented=instrumented)
-    recipe = [*(Path(__file__), SOURCE_DATE_EPOCH, toolchain.identity, target, native), prepared.name]
+    recipe = [*(Path(__file__), HEADERS, SOURCE_DATE_EPOCH, toolchain.identity, target, native), prepared.name]
 
     def make(output: Path, scratch: Path) -> None:
         log = scratch / "log"
@@ -82,11 +93,15 @@ def cpython(store: Store, inputs: Inputs, toolchain: Toolchain, *, instrumented:
         config.write_text(_for_target(config.read_text(), target))
         with (scratch / "Makefile").open("a") as makefile:
             unneeded = " ".join(f"%/{name}.o" for name in UNNEEDED.split())
-            makefile.write(_GOALS.format(library=output / LIBRARY, unneeded=unneeded))
+            places = {"library": output / LIBRARY, "precompiled": _PRECOMPILED, "headers": HEADERS}
+            makefile.write(_GOALS.format(unneeded=unneeded, **places))
+        toolchain.make(scratch, _PRECOMPILED, log=log)
         goals = ["o2-library", INTERPRETER] if native else ["o2-library"]
-        toolchain.make(scratch, *goals, log=log)
+        with linked.explained():
+            toolchain.make(scratch, *goals, f"SYSLIBS={linked.PRINT_MAP}", log=log)
         shutil.copy(config, output)
         if native:
+            shutil.copy(log, output / LOG)
             shutil.copy(scratch / INTERPRETER, output)
             library = output / "lib" / f"python{CPYTHON.version.rpartition('.')[0]}"  # where it looks for it
             library.parent.mkdir()
@@ -102,7 +117,7 @@ def configured(store: Store, inputs: Inputs, *, instrumented: bool = False, aski
     The compiler's command is the same for each, and so are the answers; _for_target() knows the exceptions.
     """
     source = inputs.source(CPYTHON)
-    toolchain = Toolchain(store, inputs, host())
+    toolchain = Toolchain(store, inputs, host(), complete=asking)  # configure asks for what nothing else uses
     ingredients = profile.INSTRUMENT if instrumented else profile.INGREDIENTS
     profiling = profile.INSTRUMENT if instrumented else profile.flags(store)
     triple = f"{host().machine}-pc-linux-gnu"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from o2_lambda.layer.inputs import AWS_LC, ZLIB, Inputs
-from o2_lambda.layer.process import run
+from o2_lambda.layer.process import JOBS, run
 from o2_lambda.layer.toolchain import COMPILE_FLAGS, Target, Toolchain
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def aws_lc(store: Store, inputs: Inputs, toolchain: Toolchain) -> Path:
             flags = [*AWS_LC_FLAGS, *AWS_LC_STANDARDS.get(unit.suffix, []), *includes, names]
             return toolchain.compile(unit, scratch / f"{name}.o", flags, log=log)
 
-        with ThreadPoolExecutor(toolchain.jobs) as pool:
+        with ThreadPoolExecutor(JOBS) as pool:
             objects = list(pool.map(compile_unit, [*_aws_lc_units(crate, toolchain.target, scratch), RANDOMNESS]))
         run(["o2-ar", "rcsD", output / "lib/libcrypto.a", *objects], env=toolchain.env, log=log)
         shutil.copytree(source / "include/openssl", output / "include/openssl")

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from o2_lambda.layer import cpython, freezing, libraries, profile
+from o2_lambda.layer import cpython, freezing, libraries, linked, musl, profile
 from o2_lambda.layer.inputs import CPYTHON, Inputs
 from o2_lambda.layer.names import EXECUTABLE
-from o2_lambda.layer.process import run
-from o2_lambda.layer.toolchain import COMPILE_FLAGS, JOBS, Target, Toolchain, host, runner
+from o2_lambda.layer.process import JOBS, run
+from o2_lambda.layer.toolchain import COMPILE_FLAGS, TARGETS, Target, Toolchain, host, runner
 
 if TYPE_CHECKING:
     from o2_lambda.layer.store import Store
@@ -36,6 +36,7 @@ SNAPSHOT_FLAGS = ("-Wl,--image-base=0x60000000",)
 # AWS-LC, which reads random numbers, is not called before the first context: the checker sees to that.
 SNAPSHOT_MODULES = tuple(f"o2_lambda.extension.{name}" for name in ("main", "boot", "serve", "io.loop", "io.tls"))
 GENERATOR = "generator"
+LINK_LOG = "link.log"  # beside an executable; with the linker's map
 # CPython's extension modules that are linked in, from its Modules folder.
 MODULE_UNITS = (
     "_json.c",
@@ -69,19 +70,20 @@ LINK_FLAGS = (
 class Builder:
     """Builds executables; every step's result is kept in the store."""
 
-    def __init__(self, store: Store, *, jobs: int = JOBS, instrumented: bool = False) -> None:
-        """`jobs`: how many compilers each call may run at a time.
+    def __init__(self, store: Store, *, instrumented: bool = False, complete: bool = False) -> None:
+        """Executables of one kind.
 
-        `instrumented`: executables that count what runs in CPython, and write it down at their end.
+        `instrumented`: they count what runs in CPython, and write it down at their end.
+        `complete`: they are linked of all files of the libraries, to find out which ones are linked.
         """
         self._store = store
-        self._jobs = jobs
         self._instrumented = instrumented
+        self._complete = complete
         self.inputs = Inputs(store)
 
     def executable(self, target: Target, flavour: str) -> Path:
         """The path of the executable for a target."""
-        toolchain = Toolchain(self._store, self.inputs, target, self._jobs)
+        toolchain = self._toolchain(target)
         if target != host():  # while another thread configures CPython for the host, and so for all
             libraries.aws_lc(self._store, self.inputs, toolchain)
         parts = [
@@ -94,12 +96,13 @@ class Builder:
         units = [NATIVE / unit for unit in (*FLAVOUR_UNITS[flavour], *(["profile.c"] if self._instrumented else []))]
         files = [Path(__file__), *units, *(NATIVE / header for header in HEADERS), SNAPSHOT_LAYOUT, HOT_FUNCTIONS]
         recipe = [*files, COMPILE_FLAGS, LINK_FLAGS, modules.name, frozen.name, *(part.name for part in parts)]
+        recipe.append(toolchain.libc.name)
 
         def make(output: Path, scratch: Path) -> None:
             flags = [*self._flags(parts[0]), f"-I{NATIVE}"]
             log = scratch / "log"
             sources = [*units, frozen / "frozen.c"]
-            with ThreadPoolExecutor(self._jobs) as pool:
+            with ThreadPoolExecutor(JOBS) as pool:
                 # A snapshot never reads its frozen modules: at the end they do not separate what it does read.
                 *objects, table = pool.map(
                     lambda c: toolchain.compile(c, scratch / f"{c.stem}.o", flags, log=log), sources
@@ -120,18 +123,32 @@ class Builder:
                 *objects,
                 *archives,
                 table,
-                "-lm",
+                linked.PRINT_MAP,
             ]
-            if flavour == "plain":
-                run([*link, "-s", "-o", output / EXECUTABLE], cwd=output, env=toolchain.env, log=log)
-                return
-            run([*link, *SNAPSHOT_FLAGS, "-o", output / GENERATOR], cwd=output, env=toolchain.env, log=log)
-            write_snapshot(target, output / GENERATOR, output / EXECUTABLE, log=log)
+            snapshot = flavour == "snapshot"
+            link += [*SNAPSHOT_FLAGS, "-o", output / GENERATOR] if snapshot else ["-s", "-o", output / EXECUTABLE]
+            with linked.explained():
+                run(link, cwd=output, env=toolchain.env, log=output / LINK_LOG)
+            if snapshot:
+                write_snapshot(target, output / GENERATOR, output / EXECUTABLE, log=log)
 
-        return self._store.result(self._name(f"{flavour}-{target.arch}"), recipe, make) / EXECUTABLE
+        name = f"{flavour}-{target.arch}-complete" if self._complete else f"{flavour}-{target.arch}"
+        return self._store.result(self._name(name), recipe, make) / EXECUTABLE
+
+    def linked(self) -> list[str]:
+        """The files that linked.LINKED is to name: those of any executable, and of what a build itself runs."""
+        native = self._cpython(self._toolchain(host()))
+        executables = [self.executable(target, flavour) for target in TARGETS.values() for flavour in FLAVOURS]
+        logs = [native / cpython.LOG, *(executable.with_name(LINK_LOG) for executable in executables)]
+        maps = [log.read_text() for log in logs]
+        sources = musl.sources(self.inputs.zig())
+        return sorted({f"musl/{name}" for text in maps for name in linked.placed(text, "libc.a", sources)})
 
     def _name(self, step: str) -> str:
         return f"{step}-instrumented" if self._instrumented else step
+
+    def _toolchain(self, target: Target) -> Toolchain:
+        return Toolchain(self._store, self.inputs, target, complete=self._complete or self._instrumented)
 
     def _cpython(self, toolchain: Toolchain) -> Path:
         return cpython.cpython(self._store, self.inputs, toolchain, instrumented=self._instrumented)
@@ -152,14 +169,14 @@ class Builder:
                     source / "Modules" / unit, output / f"{Path(unit).stem}.o", flags, log=scratch / "log"
                 )
 
-            with ThreadPoolExecutor(self._jobs) as pool:
+            with ThreadPoolExecutor(JOBS) as pool:
                 list(pool.map(compile_unit, MODULE_UNITS))
 
         return self._store.result(self._name(f"modules-{toolchain.target.arch}"), recipe, make)
 
     def _frozen(self) -> Path:
         """The folder with the frozen modules; bytecode is the same for every target."""
-        native = cpython.cpython(self._store, self.inputs, Toolchain(self._store, self.inputs, host()))
+        native = cpython.cpython(self._store, self.inputs, self._toolchain(host()))
         library = self.inputs.source(CPYTHON) / "Lib"
         sources = [(module.name, module.path) for module in freezing.modules(library)]
         recipe = [Path(freezing.__file__), freezing.FREEZER, sources, native.name]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 NICENESS = 10  # a build leaves the machine usable
+JOBS = 2  # tools at a time, in each step that takes several
 _TAIL_LINES = 15
 # What a make around us, or a user's shell, says to its own compilers.
 _OUTSIDE = {

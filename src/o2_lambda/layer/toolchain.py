@@ -6,7 +6,8 @@ import platform
 import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
-from o2_lambda.layer.process import UnavailableError, require, run
+from o2_lambda.layer.musl import musl
+from o2_lambda.layer.process import JOBS, UnavailableError, require, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 # Dates that compilers and tools write become this one: 1980-01-01, the first that a zip can hold.
 SOURCE_DATE_EPOCH = 315_532_800
-JOBS = 2  # compilers at a time
 
 
 class Target(NamedTuple):
@@ -25,7 +25,6 @@ class Target(NamedTuple):
 
     arch: str  # as Lambda calls it
     machine: str  # as the kernel and clang call it
-    flags: tuple[str, ...] = ()
 
     @property
     def triple(self) -> str:
@@ -80,16 +79,15 @@ class Toolchain:
     They are called by name and found through PATH, so that no path of this machine gets into what they make.
     """
 
-    def __init__(self, store: Store, inputs: Inputs, target: Target, jobs: int = JOBS) -> None:
-        """`jobs`: how many compilers may run at a time."""
+    def __init__(self, store: Store, inputs: Inputs, target: Target, *, complete: bool = False) -> None:
+        """`complete`: with all of the C library, not what is linked."""
         require("make", "nice")
         self.target = target
-        self.jobs = jobs
         zig = inputs.zig()
         self.identity = zig.parents[1].name
         scripts = {
-            "o2-cc": f"cc -target {target.triple} {' '.join(target.flags)}",
-            "o2-c++": f"c++ -target {target.triple} {' '.join(target.flags)}",
+            "o2-cc": f"cc -target {target.triple}",
+            "o2-c++": f"c++ -target {target.triple}",
             "o2-ar": "ar",
             "o2-ranlib": "ranlib",
         }
@@ -100,12 +98,14 @@ class Toolchain:
                 (output / name).chmod(0o755)
 
         folder = store.result(f"toolchain-{target.arch}", [scripts, self.identity], make)
+        self.libc = musl(store, zig, target, complete=complete)
         cache = str(store.root / "zig-cache")
         # Names of source files in messages begin below the store.
         self.path_flag = f"-ffile-prefix-map={store.root}/="
         self.env = {
             "PATH": f"{folder}:/usr/local/bin:/usr/bin:/bin",
             "O2_ZIG": str(zig),
+            "ZIG_LIBC": str(_libc_paths(store, self.libc)),
             "ZIG_GLOBAL_CACHE_DIR": cache,
             "ZIG_LOCAL_CACHE_DIR": cache,
             "SOURCE_DATE_EPOCH": str(SOURCE_DATE_EPOCH),
@@ -125,4 +125,16 @@ class Toolchain:
 
     def make(self, folder: Path, *goals: str, log: Path) -> None:
         """Runs make, bounded in parallelism."""
-        run(["make", f"-j{self.jobs}", *goals], cwd=folder, env=self.env, log=log)
+        run(["make", f"-j{JOBS}", *goals], cwd=folder, env=self.env, log=log)
+
+
+def _libc_paths(store: Store, libc: Path) -> Path:
+    """The file that tells zig where the C library lies, so that it makes none."""
+    include = libc / "include"
+    folders = {"include_dir": include, "sys_include_dir": include, "crt_dir": libc / "lib"}
+    lines = [f"{name}={folders.get(name, '')}\n" for name in (*folders, "msvc_lib_dir", "kernel32_lib_dir", "gcc_dir")]
+
+    def make(output: Path, _scratch: Path) -> None:
+        (output / "paths").write_text("".join(lines))
+
+    return store.result(f"{libc.name.rpartition('-')[0]}-paths", lines, make) / "paths"
