@@ -68,3 +68,12 @@ def test_a_deadline_that_is_no_number_changes_nothing(deadline: object) -> None:
     assert lifecycle.invocation_ms(3000, 0) == 3000
     assert lifecycle.invocation_ms(deadline, 0) == 3000
     assert lifecycle.shutdown_ms(deadline, 0) == SHUTDOWN_MS - RUNTIME_GRACE_MS
+
+
+def test_a_shutdown_that_would_be_over_on_lambda_s_clock_has_the_time_that_is_told() -> None:
+    """The beginning that platform.start tells may be late, and Lambda's clock then not ahead at all."""
+    lifecycle = Lifecycle()
+    lifecycle.invocation_ms(3000, 0)
+    lifecycle.invocation_began(100)
+    assert lifecycle.shutdown_ms(100, 0) == 100
+    assert lifecycle.shutdown_ms(101, 0) == 1

@@ -62,6 +62,12 @@ class Lifecycle:
         return self._granted_ms
 
     def shutdown_ms(self, deadline_wall_ms: object, wall_ms: int) -> int:
-        """How long a SHUTDOWN gives us: where the deadline cannot be, what is left of the two seconds at least."""
-        left_ms = deadline_wall_ms - wall_ms - self._ahead_ms if isinstance(deadline_wall_ms, int) else 0
-        return left_ms if 0 < left_ms <= SHUTDOWN_MS else SHUTDOWN_MS - RUNTIME_GRACE_MS
+        """How long a SHUTDOWN gives us: where the deadline cannot be, what is left of the two seconds at least.
+
+        One that would have passed on Lambda's clock, as we know it, may be right on ours: platform.start can be late.
+        """
+        told_ms = deadline_wall_ms - wall_ms if isinstance(deadline_wall_ms, int) else 0
+        for left_ms in (told_ms - self._ahead_ms, told_ms):
+            if 0 < left_ms <= SHUTDOWN_MS:
+                return left_ms
+        return SHUTDOWN_MS - RUNTIME_GRACE_MS
