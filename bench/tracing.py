@@ -273,7 +273,7 @@ def made(option: str, kind: Callable[[str], Runtime], names: list[str]) -> list[
     runtimes = []
     for name in names:
         try:
-            runtimes.append(kind(name))
+            runtimes.append(kind(str(Path(name).absolute()) if "/" in name else name))  # it is run in other folders
         except (OSError, subprocess.CalledProcessError) as error:
             complain(f"{option} {name}: it does not run ({error}); name one that does")
         except ValueError as error:
