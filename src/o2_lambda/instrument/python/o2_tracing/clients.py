@@ -41,15 +41,18 @@ def answered(span: Span | None, status: Any) -> None:
         span.set_status(ERROR)
 
 
-def inject_missing(span: Span, propagators: tuple[str, ...], headers: Any) -> None:
-    """Adds the headers that carry the trace to a mapping, unless the function has set its own."""
+def inject_missing(span: Span, propagators: tuple[str, ...], headers: Any) -> list[str]:
+    """Adds the headers that carry the trace to a mapping, unless the function has set its own; their names."""
     names = {name.lower() for name in headers}
+    added = []
 
     def put(name: str, value: str) -> None:
         if name.lower() not in names:
             headers[name] = value
+            added.append(name)
 
     inject(span.context, propagators, put)
+    return added
 
 
 def full_url(scheme: str, host: str, port: Any, url: str) -> str:

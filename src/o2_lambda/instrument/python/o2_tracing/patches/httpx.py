@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ..clients import HTTP, answered, describe_http
+from ..clients import HTTP, answered, describe_http, inject_missing
 from ..frames import drop_frame
-from ..propagation import inject
 
 SCOPE = "o2_lambda.httpx"
 
@@ -53,22 +52,15 @@ def patch(module, tracer) -> None:
 
 def _start(request, tracer):
     """The span, or None, and the names of the headers that were added for it."""
-    added = []
-
-    def put(name, value):
-        if name not in request.headers:
-            request.headers[name] = value
-            added.append(name)
-
     try:
         span = tracer.start_client(HTTP, scope=SCOPE)
-        if span is not None:
-            url = request.url
-            describe_http(span, request.method, scheme=url.scheme, host=url.host, port=url.port, url=str(url))
-            inject(span.context, tracer.settings.injects, put)
+        if span is None:
+            return None, ()
+        url = request.url
+        describe_http(span, request.method, scheme=url.scheme, host=url.host, port=url.port, url=str(url))
+        return span, inject_missing(span, tracer.settings.injects, request.headers)
     except Exception:
-        return None, added
-    return span, added
+        return None, ()
 
 
 def _remove(request, added):
