@@ -5,7 +5,8 @@ cd "$(dirname "$0")"
 
 usage() {
     cat <<'TEXT'
-Usage: ./build.sh [build|repackage|test|check|clean|help]
+Usage: ./build.sh [build|repackage|test|check|clean|help] [OPTION]...
+
   build      build the layer zips into target/ (the default)
   repackage  pack them anew; compiled parts come from the cache
   test       run the layer's tests
@@ -18,6 +19,8 @@ Variables:
                   several with commas between them
   BUILD_RUNTIMES  all (the default: full and core), core, full, java; several with commas between
                   them; node and python are parts of the full zip
+
+Options of build and repackage go to `o2-lambda build`, see `o2-lambda build --help`: --inspect, --target.
 TEXT
 }
 
@@ -31,16 +34,17 @@ prepare() {
 }
 
 build() {
-    local arches=() variants=() name arch
+    local arch='' variants=() name one
     local -a names
     IFS=', ' read -ra names <<<"${BUILD_TARGETS:-all}"
     for name in "${names[@]}"; do
         case "$name" in
-            all) arches+=(x86_64 arm64) ;;
-            x86_64-unknown-linux-musl | x86_64) arches+=(x86_64) ;;
-            aarch64-unknown-linux-musl | arm64) arches+=(arm64) ;;
+            all) one=all ;;
+            x86_64-unknown-linux-musl | x86_64) one=x86_64 ;;
+            aarch64-unknown-linux-musl | arm64) one=arm64 ;;
             *) die "BUILD_TARGETS: unknown target '$name'; ./build.sh help lists them" ;;
         esac
+        if [ "${arch:-$one}" = "$one" ]; then arch=$one; else arch=all; fi
     done
     IFS=', ' read -ra names <<<"${BUILD_RUNTIMES:-all}"
     for name in "${names[@]}"; do
@@ -52,13 +56,11 @@ build() {
         esac
     done
     prepare
-    for arch in "${arches[@]}"; do
-        .venv/bin/o2-lambda build --arch "$arch" "${variants[@]}"
-    done
+    exec .venv/bin/o2-lambda build --arch "${arch:-all}" "${variants[@]}" "$@" # both side by side
 }
 
 case "${1:-build}" in
-    build | repackage) build ;;
+    build | repackage) build "${@:2}" ;;
     test)
         prepare
         .venv/bin/pytest tests/packaging
@@ -68,6 +70,6 @@ case "${1:-build}" in
     help | -h | --help) usage ;;
     *)
         usage >&2
-        exit 2
+        die "unknown command '$1'"
         ;;
 esac

@@ -11,7 +11,9 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from o2_lambda.cli.main import main
 from o2_lambda.layer import freezing
 from o2_lambda.layer.build import project_root
 from o2_lambda.layer.certificates import hashed_folder
@@ -43,7 +45,18 @@ def test_a_zip_depends_on_its_contents_alone(tmp_path: Path) -> None:
     write_zip(tmp_path / "one.zip", entries)
     write_zip(tmp_path / "two.zip", dict(reversed(entries.items())))
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
-    assert {part: counts[:2] for part, counts in sizes(tmp_path / "one.zip").items()} == {"": (1, 2), "b": (1, 1000)}
+
+
+def test_sizes_are_told_by_part(tmp_path: Path) -> None:
+    """A person sees what the executable, the certificates and each tracer take, not what each folder of them does."""
+    names = ("extensions/o2-lambda-extension", "o2/python/a.py", "o2/python/deep/b.py", "otel-instrument")
+    write_zip(tmp_path / "a.zip", {name: Entry(b"x" * 10) for name in names})
+    counts = {part: counts[:2] for part, counts in sizes(tmp_path / "a.zip").items()}
+    assert counts == {
+        "extensions/o2-lambda-extension": (1, 10),
+        "o2/python": (2, 20),
+        "otel-instrument": (1, 10),
+    }
 
 
 def test_a_step_is_done_once_per_set_of_ingredients(tmp_path: Path) -> None:
@@ -185,6 +198,49 @@ def test_build_sh_explains_what_it_takes(arguments: list[str], settings: dict[st
     )
     assert done.returncode == status
     assert "BUILD_TARGETS" in done.stdout + done.stderr or "BUILD_RUNTIMES" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("targets", "arch"),
+    [
+        ("all", "all"),
+        ("x86_64-unknown-linux-musl,aarch64-unknown-linux-musl", "all"),
+        ("aarch64-unknown-linux-musl", "arm64"),
+        (" ", "all"),
+    ],
+)
+def test_build_sh_builds_in_one_go(tmp_path: Path, targets: str, arch: str) -> None:
+    """Both architectures are built side by side, which takes half the time, and options reach the program."""
+    (tmp_path / "build.sh").write_bytes((project_root() / "build.sh").read_bytes())
+    (tmp_path / "Makefile").write_text("venv:\n")
+    program = tmp_path / ".venv/bin/o2-lambda"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "BUILD_TARGETS": targets, "BUILD_RUNTIMES": "core"}
+    command = ["bash", tmp_path / "build.sh", "build", "--inspect"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"build --arch {arch} --variant core --inspect\n"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "line"),
+    [
+        (OSError(28, "No space left on device", "target/a.part"), "Error: target/a.part: No space left on device\n"),
+        (OSError(28, "No space left on device"), "Error: target: No space left on device\n"),
+    ],
+)
+def test_a_disk_that_does_not_take_the_zips_means_one_line(
+    monkeypatch: pytest.MonkeyPatch, trouble: OSError, line: str
+) -> None:
+    """A full disk or a folder of somebody else's is no bug of ours: no traceback."""
+
+    def build(*_arguments: object, **_options: object) -> None:
+        raise trouble
+
+    monkeypatch.setattr("o2_lambda.cli.build.build_layers", build)
+    done = CliRunner().invoke(main, ["build"])
+    assert (done.exit_code, done.stderr) == (1, line)
 
 
 def test_what_surrounds_a_build_does_not_reach_its_tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

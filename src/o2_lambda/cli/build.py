@@ -64,6 +64,8 @@ def build(
             paths = build_layers(architectures, variants or DEFAULT_VARIANTS, target, cache, flavour=flavour, made=made)
     except LayerError as error:
         raise click.ClickException(str(error)) from None
+    except OSError as error:  # a full disk, a folder that may not be written
+        raise click.ClickException(f"{error.filename or target}: {error.strerror or error}") from None
     for path in paths:
         content = path.read_bytes()
         console.print(

@@ -43,11 +43,11 @@ def write_zip(path: Path, entries: Mapping[str, Entry]) -> None:
 
 
 def sizes(path: Path) -> dict[str, tuple[int, int, int]]:
-    """Folder of the layer -> (files, bytes unpacked, bytes in the zip)."""
+    """Part of the layer, a file or a folder two levels deep -> (files, bytes unpacked, bytes in the zip)."""
     totals: dict[str, tuple[int, int, int]] = {}
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            part = info.filename.rpartition("/")[0]
+            part = "/".join(info.filename.split("/")[:2])
             files, unpacked, packed = totals.get(part, (0, 0, 0))
             totals[part] = (files + 1, unpacked + info.file_size, packed + info.compress_size)
     return totals
