@@ -63,6 +63,20 @@ def test_a_layer_for_the_wrong_architecture_is_replaced_in_place(aws: Aws) -> No
     assert aws.layers() == [own("arm64"), after]
 
 
+def test_another_extension_of_the_same_layer_name_is_not_attached(aws: Aws) -> None:
+    """The extension that this one replaces bears its layer name: its newest version is not taken for ours."""
+    aws.deploy()
+    aws.function()
+    theirs = aws.layer("openobserve-extension-x86_64", description="OpenObserve Lambda extension")
+    text = aws.run("attach", "orders", *CREDENTIALS, expect=1).text
+    assert f"{theirs}, the newest, was not published by `o2-lambda deploy`" in text
+    assert aws.layers() == []
+    aws.run("attach", "orders", *CREDENTIALS, "--layer-arn", theirs)
+    aws.deploy()
+    aws.run("attach", "orders")
+    assert aws.layers() == [own(version=3)]
+
+
 def test_attaching_again_upgrades_in_place(aws: Aws) -> None:
     """A newer version takes the older one's position; settings given once need not be given again."""
     aws.deploy()

@@ -88,6 +88,21 @@ def test_permission_is_given_once(aws: Aws, option: list[str], principal: str | 
     assert conflict.times == 0
 
 
+def test_what_a_permission_opens_is_told_before_and_after(aws: Aws) -> None:
+    """To open a layer to the world is told by the dry run, also where nothing is left to publish."""
+    deploy = ("deploy", "--zips", str(aws.zips), "--arch", "arm64", "--json")
+
+    def told(*options: str) -> tuple[str, str]:
+        (outcome,) = aws.run(*deploy, *options).document
+        return outcome["status"], outcome["detail"].rpartition(", ")[2]
+
+    assert told("--public", "--dry-run") == ("planned", "permitted to every account")
+    assert told() == ("published", "")
+    assert told("--public", "--dry-run") == ("unchanged", "to be permitted to every account")
+    assert told("--public") == ("unchanged", "permitted to every account")
+    assert told("--org-id", "o-a1b2c3d4e5") == ("unchanged", "permitted to organization o-a1b2c3d4e5")
+
+
 def test_a_refused_permission_still_names_the_version(aws: Aws) -> None:
     """The version stands when only the permission fails: its ARN and the reason are both told."""
     aws.cloud.faults.append(Fault("POST", "/policy$", 403, "AccessDeniedException", "User may not do that"))

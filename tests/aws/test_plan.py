@@ -125,6 +125,14 @@ def test_the_same_layer_twice_is_the_users_to_resolve() -> None:
         plan_attach(function(twice), Wish(f"{LAYER}3"))
 
 
+def test_a_layer_put_there_twice_comes_back_once() -> None:
+    """Someone added ours a second time after it was upgraded: AWS would refuse an ARN that is listed twice."""
+    other = "arn:aws:lambda:eu-west-1:123456789012:layer:mine:1"
+    record = {"O2_LAMBDA_ATTACHED": Record({}, f"{LAYER}1").encode()}
+    twice = [f"{LAYER}3", other, f"{LAYER}2".replace("123456789012", "210987654321")]
+    assert plan_detach(function(twice, record)).layers == (f"{LAYER}1", other)
+
+
 def test_an_explanation_is_one_line() -> None:
     """Line breaks go, secrets go, also one that contains another."""
     assert explain(AwsError("a\nb  long-secret and long-secret-too"), ["long-secret", "long-secret-too"]) == (

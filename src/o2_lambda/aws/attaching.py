@@ -99,7 +99,7 @@ class Catalogue:
         return [layer for where, layer in self._given if where == region]
 
     def newest(self, region: str, layer: Layer) -> tuple[str, int]:
-        """(ARN, unzipped bytes or 0 if unknown). Raises AwsError when there is no layer."""
+        """(ARN, unzipped bytes or 0 if unknown). Raises AwsError when there is no layer, or it is someone else's."""
         with self._lock:
             key = (region, layer)
             if key not in self._found:
@@ -109,7 +109,13 @@ class Catalogue:
                         f"there is no layer {layer.name} in {region}: "
                         f"run `o2-lambda deploy --region {region} {layer.options}`"
                     )
-                self._found[key] = (versions[0].arn, unzipped_bytes(versions[0].description))
+                arn, size = versions[0].arn, unzipped_bytes(versions[0].description)
+                if not size:  # other extensions bear the same layer name, the one that this replaces among them
+                    raise AwsError(
+                        f"{arn}, the newest, was not published by `o2-lambda deploy`: deploy again, or name "
+                        "the version to take by --layer-arn"
+                    )
+                self._found[key] = (arn, size)
             return self._found[key]
 
 

@@ -141,7 +141,10 @@ def _undo_layer(function: Function, record: Record) -> tuple[str, ...]:
     before = (record.layer,) if record.layer else ()
     layers: tuple[str, ...] = ()
     for arn in function.layer_arns:
-        layers += (arn,) if own_layer(arn) is None else before
+        if own_layer(arn) is None:
+            layers += (arn,)
+        else:
+            layers, before = layers + before, ()  # once, even if it was put there twice
     return layers
 
 

@@ -37,6 +37,11 @@ class Grant:
 
     organization: str | None = None
 
+    @property
+    def whom(self) -> str:
+        """They, in words."""
+        return f"organization {self.organization}" if self.organization else "every account"
+
 
 def publish_all(
     account: Account,
@@ -59,15 +64,19 @@ def publish_all(
             version, status = newest, "unchanged"
         elif dry_run:
             after = f"version {newest.version}" if newest else "nothing"
-            return Outcome(region, name, "planned", detail=f"{len(package.content)} bytes, after {after}")
+            permitted = f", permitted to {grant.whom}" if grant else ""
+            return Outcome(region, name, "planned", detail=f"{len(package.content)} bytes, after {after}{permitted}")
         else:
             version, status = layers.publish(client, region, package, project_version), "published"
-        if grant and not dry_run:
-            try:
-                layers.permit(client, version, grant.organization)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the version stands and must be named
-                return Outcome(region, name, "failed", version.arn, f"{status}, but not permitted: {explain(error)}")
-        return Outcome(region, name, status, version.arn)
+        if not grant:
+            return Outcome(region, name, status, version.arn)
+        if dry_run:
+            return Outcome(region, name, status, version.arn, f"to be permitted to {grant.whom}")
+        try:
+            layers.permit(client, version, grant.organization)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the version stands and must be named
+            return Outcome(region, name, "failed", version.arn, f"{status}, but not permitted: {explain(error)}")
+        return Outcome(region, name, status, version.arn, f"permitted to {grant.whom}")
 
     jobs = [(region, package) for region in regions for package in packages]
     return [
