@@ -14,6 +14,7 @@ from o2_lambda.extension.config import load
 from o2_lambda.extension.core.batch import LOGS, Batch
 from o2_lambda.extension.core.model import AWS, UPSTREAM, Request
 from o2_lambda.extension.core.url import parse_url
+from o2_lambda.extension.io.dial import Resolver
 from o2_lambda.extension.io.uplink import Uplink
 from tests.integration.connect_proxy import ForwardProxy
 from tests.integration.secured import server_context, write_authority
@@ -127,6 +128,24 @@ def test_a_refusal_of_a_server_that_reads_no_further_is_read() -> None:
         done.set()
         assert not sender._connections  # what comes next must not be taken for the rest of the body
     assert outcome.status == 413
+
+
+def test_an_address_that_never_answers_leaves_time_for_the_next() -> None:
+    """A balancer has one in each zone: the zone that is gone must not take the others with it, at every attempt."""
+    with socket.socket() as hole, contextlib.ExitStack() as stack, Odd(answered(response(200))) as server:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(0)
+        for _ in range(3):  # more than its backlog takes: the kernel drops what comes then
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(hole.getsockname())
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 0, "", address)
+            for address in (hole.getsockname(), ("127.0.0.1", server.port))
+        ]
+        with Opened() as sender:
+            sender._resolver = Resolver(lambda *_question: found)
+            assert sender.exchange(request("http://balancer.test", timeout_ms=1000)).status == 200
 
 
 def test_one_server_for_openobserve_and_for_aws_has_a_connection_for_each(tmp_path: Path) -> None:
