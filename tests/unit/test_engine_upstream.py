@@ -387,6 +387,20 @@ def test_request_in_flight_over_a_long_freeze_is_given_up(frozen_ms: int, given_
     assert world.aborts == int(given_up)
 
 
+def test_upstream_that_is_slow_is_not_taken_for_a_freeze() -> None:
+    """Events that come one after another show that nothing was frozen: the answer is waited for as long as is set."""
+    world = World(
+        lambda _world, request: Reply(stored(request), after_ms=25_000),
+        O2_FLUSH_STRATEGY="continuous",
+        O2_REQUEST_TIMEOUT_MS="60000",
+    )
+    for _ in range(60):
+        invocation(world)
+        world.advance(1000)
+    assert world.aborts == 0
+    assert world.account()["delivered"] > 0
+
+
 def test_upstream_that_is_slower_than_the_budget_is_not_waited_for_every_time() -> None:
     """Two budgets spent in vain, then invocations are let go at once; everything is delivered beside them."""
     world = end(lambda _world, request: Reply(stored(request), after_ms=400), O2_FLUSH_BUDGET_MS="300")

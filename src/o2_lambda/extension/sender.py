@@ -55,7 +55,8 @@ class Sender:
         self.flush_wanted = False  # once, or until nothing is held: batches that still fill go as well
         self._fruitless = 0  # splits in a row without anything delivered
         self._refusals = 0  # answers in a row that only a person can change
-        self._sent_ms = self._sent_wall_ms = 0  # when the request in flight set out
+        self._sent_ms = 0  # when the request in flight set out
+        self._seen_events = self._seen_wall_ms = 0  # how many and when, at that moment or the last event since
         self._is_slow = False  # the last answer came after O2_REQUEST_TIMEOUT_MS, or not at all
         self._flight_events = 0  # how many lifecycle events there had been when the request set out
         self._is_forgiven = False  # a failure was put down to a freeze, and no answer has come since
@@ -100,9 +101,7 @@ class Sender:
         `events`: see `answered`.
         """
         if self.in_flight is not None:
-            if events != self._flight_events and now.wall_ms - self._sent_wall_ms > FREEZE_MS_MAX:
-                actions.abort.add(self.number)
-                self._sent_wall_ms = now.wall_ms
+            self._notice_freeze(actions, now, events)
             return
         if self.secret is not None and not self.secret.header and not self.backoff.failures:
             self._fetch(self.secret, actions, now, events=events)  # ahead of need
@@ -128,6 +127,13 @@ class Sender:
             return
         self.queue.in_flight = batch
         self._set_out(self._request(batch, now), actions, now, events=events)
+
+    def _notice_freeze(self, actions: Actions, now: Now, events: int) -> None:
+        """Gives the request in flight up where an event has come after so long that its connection will have died."""
+        if events != self._seen_events:
+            if now.wall_ms - self._seen_wall_ms > FREEZE_MS_MAX:
+                actions.abort.add(self.number)
+            self._seen_events, self._seen_wall_ms = events, now.wall_ms
 
     def answered(self, outcome: Outcome, now: Now, dice: float, *, events: int, parked: bool) -> None:
         """The request in flight has come to its end.
@@ -197,8 +203,8 @@ class Sender:
         return Request(batch, target.urls[signal], list(headers.items()), timeout_ms)
 
     def _set_out(self, request: Request, actions: Actions, now: Now, *, events: int) -> None:
-        self._flight_events = events
-        self._sent_ms, self._sent_wall_ms = now.ms, now.wall_ms
+        self._flight_events = self._seen_events = events
+        self._sent_ms, self._seen_wall_ms = now.ms, now.wall_ms
         self.in_flight = request
         actions.send.append((self.number, request))
 
