@@ -93,6 +93,26 @@ def test_one_dead_the_other_gets_all(arena: Arena, dead: int, how: str) -> None:
     assert ending.status == 0
 
 
+def test_after_a_bug_every_ledger_is_told(arena: Arena) -> None:
+    """What was held for an additional destination is lost as well."""
+    patch = """
+from o2_lambda.extension.io.listener import Listener
+_take = Listener._take
+def take(self, connection, message, now):
+    _take(self, connection, message, now)
+    if b"boom" in message.body:
+        raise ZeroDivisionError("planned")
+Listener._take = take
+"""
+    rig = arena.rig(patch=patch, **END, **additional(arena.sink()))
+    rig.begin()
+    rig.log("boom")
+    rig.process.await_line("Internal error: ")
+    rig.lambda_.shutdown()
+    told = [balanced(each) for each in ledgers(rig.process.await_end().lines)]
+    assert [logs["dropped"] for logs in told] == [{"internal_error": 2}] * 2
+
+
 def test_the_dead_one_catches_up(arena: Arena) -> None:
     """What was held for it arrives once it is back, in order and once."""
     other = arena.sink()

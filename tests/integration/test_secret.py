@@ -184,6 +184,7 @@ def test_passive_where_that_is_wanted(arena: Arena) -> None:
     ending = each.process.await_end()
     assert ending.status == 0
     assert len(aws.requests) == 1
+    assert len(each.process.matching('{"ledger"')) == 1
     assert sum(ending.logs.get("dropped", {}).values()) == ending.logs.get("received", 0)
 
 

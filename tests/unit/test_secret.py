@@ -336,7 +336,7 @@ def test_passive_without_credentials(name: str) -> None:
     assert each.account()["held"] == 0
     assert sum(dropped.values()) == each.account()["received"]
     assert set(dropped) <= {"no_credentials"}
-    assert json.loads(each.lines[-1][1])["ledger"]["requests"] == 0
+    assert each.engine.ledger.requests == 0
 
 
 def test_passive_needs_the_credentials_once() -> None:

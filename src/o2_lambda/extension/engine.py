@@ -185,10 +185,14 @@ class Engine:
                 self._hold is not None and self._hold.done_ms is not None
             )
             self.destinations.consider(actions, now, events=self._events, everything=everything)
-            if actions.passive:
-                self._print_ledgers()
         actions.wake_by(self._splicer.half_expires_ms)
         return actions
+
+    def give_up(self) -> None:
+        """Nothing will be sent any more: what is held is lost, and said to be."""
+        for ledger in self.destinations.ledgers:
+            ledger.give_up("internal_error")
+        self._print_ledgers()
 
     # Lifecycle
 

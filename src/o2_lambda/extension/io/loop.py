@@ -86,15 +86,18 @@ class Shell:
             self._uplinks[number].submit(request)
         if actions.poll_next:
             self._poll_next()
-        for level, text in self._engine.lines.take():
-            log.emit(level, text)
+        self._print()
         if actions.passive:
             raise ConfigError(actions.passive)
 
+    def _print(self) -> None:
+        for level, text in self._engine.lines.take():
+            log.emit(level, text)
+
     def give_up(self) -> None:
-        """After a bug: what is held is lost, and said to be."""
-        self._engine.ledger.give_up("internal_error")
-        log.emit("", self._engine.ledger.as_json())
+        """The loop has ended before its time: what the engine holds is lost, and said to be."""
+        self._engine.give_up()
+        self._print()
 
     def close(self) -> None:
         """Hangs up on all clients: after a bug nobody would answer them."""
