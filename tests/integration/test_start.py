@@ -441,9 +441,20 @@ def test_an_extensions_api_that_is_not_there_yet_is_waited_for(arena: Arena) -> 
     assert rig.end().status == 0
 
 
-def test_a_connection_that_breaks_while_parked_is_made_anew(arena: Arena) -> None:
+@pytest.mark.parametrize("error", ["ConnectionResetError", "TimeoutError"])
+def test_a_connection_that_breaks_while_parked_is_made_anew(arena: Arena, error: str) -> None:
     """The Extensions API's connection may break at any time, as after a freeze: `/next` is asked again."""
-    rig = arena.rig()
+    patch = f"""
+from o2_lambda.extension.io.runtime_api import RuntimeApi
+_read = RuntimeApi._read
+def read(self):
+    try:
+        _read(self)
+    except ConnectionError:
+        raise {error} from None
+RuntimeApi._read = read
+"""
+    rig = arena.rig(patch=patch)
     rig.process.await_line("Successfully subscribed")
     rig.lambda_.break_connection()
     rig.lambda_.await_next(2)

@@ -175,7 +175,7 @@ class Shell:
             message = self._api.receive_event()
         except BlockingIOError:
             return
-        except ConnectionError:
+        except OSError:
             if self._api.is_shut_down:
                 self._epoll.unregister(self._api_fd)  # there is nothing left to ask; what is held still wants to go
                 self._api_fd = -1
