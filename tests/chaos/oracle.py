@@ -69,8 +69,11 @@ def _conservation(evidence: Evidence) -> Iterator[str]:
         yield f"{logs['delivered']} counted as delivered, {stored} are stored"
     held = evidence.ledgers[-1].get("logs", {}).get("held", 0) if evidence.ledgers else 0
     confined = evidence.schedule.confinement or evidence.schedule.cpus
+    gave_up = evidence.unused_s > UNUSED_S_MAX and evidence.schedule.survives and not _is_refused(evidence)
     hurried = evidence.busy_s > BUSY_S_MIN and evidence.unused_s < UNUSED_S_MAX
-    if held and evidence.ends_healthy and not confined and not hurried:
+    if held and not confined and gave_up:
+        yield f"{held} are held at the end, and {evidence.unused_s:.1f} s were not used"
+    elif held and not confined and evidence.ends_healthy and not hurried:
         yield f"{held} are held at the end though nothing stood in their way"
     gone = sum(logs["rejected"].values()) + sum(logs["dropped"].values()) + logs["held"]
     if stored + gone < logs["received"]:
@@ -229,6 +232,11 @@ def _accounted(account: dict[str, Any]) -> int:
 
 def _identity(event: dict[str, Any]) -> tuple[Any, Any]:
     return event["time"], event["type"]
+
+
+def _is_refused(evidence: Evidence) -> bool:
+    """Whether only a person can change the server's answer: at shutdown nobody waits for that."""
+    return any("nothing is given up; check O2_" in line for line in evidence.printed)
 
 
 def _is_settled(evidence: Evidence) -> bool:

@@ -59,6 +59,13 @@ _begin = Engine._begin_shutdown
 Engine._begin_shutdown = lambda self, deadline_ms, now: _begin(self, deadline_ms + 14_000, now)
 """,
     ),
+    "shutdown gives up at the first failure": (
+        "OpenObserve down to the end",
+        """
+from o2_lambda.extension.sender import Sender
+Sender.is_hopeless = property(lambda self: self.in_flight is None and self.backoff.failures > 0)
+""",
+    ),
     "clients without a descriptor are left waiting": (
         "no file descriptors left",
         """

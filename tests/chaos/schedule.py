@@ -48,6 +48,11 @@ class Schedule:
         return [step.upstream for step in self.steps if step.upstream is not None]
 
     @property
+    def survives(self) -> bool:
+        """Whether the last environment is told to shut down, and not killed with its function."""
+        return self.steps[-1].event.get("ends", "return") in ("return", "raise")
+
+    @property
     def budget_ms(self) -> int:
         """How long one invocation may be held."""
         return int(self.settings.get("O2_FLUSH_BUDGET_MS", "1000"))

@@ -208,13 +208,11 @@ class World:
 
     def _is_healthy(self, schedule: Schedule) -> bool:
         """Whether what is held can go now; an environment that ended in the last step has gone through its shutdown."""
-        last = schedule.steps[-1]
         unanswered = any(request.status is None for request in self.upstream.backend.requests)
         hangs = unanswered and any({"black_hole", "half_close"} & trouble.fault.keys() for trouble in schedule.troubles)
-        survived = last.event.get("ends", "return") in ("return", "raise")
         forgotten = any(step.cut == "forget" for step in schedule.steps)  # takes two seconds to be noticed
         nameless = {"gone", "silent", "slow", "moved"} & {step.names for step in schedule.steps}  # not asked for anew
-        return survived and not forgotten and not hangs and not nameless and self.upstream.is_clear
+        return schedule.survives and not forgotten and not hangs and not nameless and self.upstream.is_clear
 
     def _weigh(self, sandbox: LocalLambda, evidence: Evidence) -> None:
         with contextlib.suppress(OSError, KeyError):
