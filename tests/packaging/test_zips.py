@@ -8,13 +8,18 @@ import re
 import shutil
 import subprocess
 import zipfile
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
 
+from o2_lambda.layer import notices
 from o2_lambda.layer.build import build
-from o2_lambda.layer.linking import DEFAULT_FLAVOUR
+from o2_lambda.layer.inputs import AWS_LC, CPYTHON, ZLIB, Inputs
+from o2_lambda.layer.linked import placed
+from o2_lambda.layer.linking import DEFAULT_FLAVOUR, LINK_LOG, MODULE_UNITS, Builder
 from o2_lambda.layer.names import DEFAULT_VARIANTS, zip_name
+from o2_lambda.layer.store import Store
 from o2_lambda.layer.toolchain import host
 from tests.packaging.conftest import CACHE
 
@@ -112,6 +117,48 @@ def test_the_bill_of_materials_names_every_component_with_its_licence(layer: Pat
     for name, package in packages.items():
         if name != "o2-lambda-extension":
             assert re.fullmatch("[0-9a-f]{64}", package["checksums"][0]["checksumValue"])
+
+
+def test_scanners_find_the_components(layer: Path) -> None:
+    """By the package that a component comes in, or by its name in the database of vulnerabilities."""
+    document = json.loads((layer / "o2/sbom.spdx.json").read_text())
+    found = {each["name"]: {ref["referenceLocator"] for ref in each["externalRefs"]} for each in document["packages"]}
+    assert f"cpe:2.3:a:python:python:{CPYTHON.version}:*:*:*:*:*:*:*" in found["cpython"]
+    assert f"cpe:2.3:a:zlib:zlib:{ZLIB.version}:*:*:*:*:*:*:*" in found["zlib"]
+    assert f"pkg:cargo/aws-lc-sys@{AWS_LC.version}" in found["aws-lc"]
+    assert f"pkg:pypi/certifi@{version('certifi')}" in found["mozilla-ca-certificates"]
+
+
+def test_whoever_wrote_a_part_of_cpython_is_named(layer: Path, flavour: str) -> None:
+    """Licences of files within CPython ask for their notices in every copy: those of all files that are linked."""
+    store = Store(CACHE)
+    log = Builder(store).executable(host(), flavour).with_name(LINK_LOG).read_text()
+    source = Inputs(store).source(CPYTHON)
+    core = {
+        path.name: path
+        for folder in ("Modules", "Objects", "Parser", "Python")
+        for path in source.glob(f"{folder}/*.c")
+    }
+    files = [
+        *(core[name] for name in placed(log, "libpython.a", core)),
+        *(source / "Modules" / name for name in MODULE_UNITS),
+    ]
+    assert len(files) > 100
+    granted = re.compile("Permission to use, copy|Permission is hereby granted|Redistribution and use in")
+    others = {path.relative_to(source).as_posix() for path in files if granted.search(path.read_text())}
+    others.remove("Modules/selectmodule.c")  # kqueue, which Linux does not have
+    assert others == set(notices.CPYTHON_PARTS)
+    text = (layer / "o2/licenses/cpython.txt").read_text()
+    authors = (
+        "David M. Gay",
+        "David Gottner",
+        "Don Owens",
+        "HACL* Contributors",
+        "Jeffrey Roberson",
+        "Marek Majkowski",
+    )
+    assert all(f"{name} holds work" in text for name in others)
+    assert all(author in text for author in (*authors, "Secret Labs AB"))
 
 
 def test_certificates_bear_the_names_under_which_openssl_looks_for_them(layer: Path) -> None:

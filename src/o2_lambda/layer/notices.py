@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,7 @@ import certifi
 from o2_lambda import __version__
 from o2_lambda.layer.inputs import AWS_LC, AWS_LC_VERSION, CPYTHON, MUSL_VERSION, ZIG, ZLIB, Inputs
 from o2_lambda.layer.packing import Entry
+from o2_lambda.layer.process import LayerError
 from o2_lambda.layer.store import digest
 
 if TYPE_CHECKING:
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
 ROOT = "o2/licenses"
 SBOM = "o2/sbom.spdx.json"
 _CREATED = "1980-01-01T00:00:00Z"  # a date of the build would differ from build to build
+# Files of CPython with works of others in them, each with a notice that has to go wherever the work goes.
+CPYTHON_PARTS = (
+    "Modules/_hacl/Hacl_Hash_SHA2.c",
+    *(f"Python/{name}.c" for name in ("dtoa", "getopt", "hashtable", "pyhash", "qsbr")),
+    "Objects/unicodeobject.c",
+)
+_NOTICE = re.compile(r"/\*(?:(?!\*/).)*copyright.*?\*/", re.DOTALL | re.IGNORECASE)
 _MPL_NOTICE = """\
 The certificates in /opt/o2/ca are taken from Mozilla's list of trusted roots (cacert.pem of certifi {version}),
 which is subject to the terms of the Mozilla Public License, v. 2.0: https://mozilla.org/MPL/2.0/
@@ -37,7 +46,8 @@ class Component(NamedTuple):
     sha256: str  # of the archive or file it comes from; empty for our own code
     text: str  # of its licence
     relation: str = "STATIC_LINK"
-    purl: str = ""  # where a package manager knows it
+    purl: str = ""  # where a package manager knows it, or what it comes in
+    cpe: str = ""  # vendor:product in the database of vulnerabilities, where that knows it
 
 
 def components(inputs: Inputs, project: Path) -> list[Component]:
@@ -50,18 +60,21 @@ def components(inputs: Inputs, project: Path) -> list[Component]:
         Component(
             "cpython",
             CPYTHON.version,
-            "PSF-2.0",
+            "PSF-2.0 AND BSD-2-Clause AND BSD-3-Clause AND dtoa AND HPND AND MIT",
             "Python Software Foundation",
             CPYTHON.sha256,
-            _text(inputs.source(CPYTHON) / "LICENSE"),
+            _cpython_text(inputs.source(CPYTHON)),
+            cpe="python:python",
         ),
         Component(
             "aws-lc",
             AWS_LC_VERSION,
-            "ISC AND Apache-2.0 AND MIT AND (Apache-2.0 OR ISC) AND (Apache-2.0 OR ISC OR MIT-0)",
+            "ISC AND Apache-2.0 AND MIT AND (Apache-2.0 OR ISC) AND (Apache-2.0 OR ISC OR MIT) "
+            "AND (Apache-2.0 OR ISC OR MIT-0)",
             "Amazon Web Services",
             AWS_LC.sha256,
             _text(inputs.crate(AWS_LC) / "aws-lc/LICENSE"),
+            purl=f"pkg:cargo/{AWS_LC.package}@{AWS_LC.version}",
         ),
         Component(
             "zlib",
@@ -70,6 +83,7 @@ def components(inputs: Inputs, project: Path) -> list[Component]:
             "Jean-loup Gailly and Mark Adler",
             ZLIB.sha256,
             _text(inputs.source(ZLIB) / "LICENSE"),
+            cpe="zlib:zlib",
         ),
         Component(
             "musl",
@@ -78,8 +92,17 @@ def components(inputs: Inputs, project: Path) -> list[Component]:
             "musl contributors",
             compiler_sha256,
             _text(zig / "lib/libc/musl/COPYRIGHT"),
+            cpe="musl-libc:musl",
         ),
-        Component("zig-compiler-rt", ZIG.version, "MIT", "Zig contributors", compiler_sha256, _text(zig / "LICENSE")),
+        Component(
+            "zig-compiler-rt",
+            ZIG.version,
+            "MIT",
+            "Zig contributors",
+            compiler_sha256,
+            _text(zig / "LICENSE"),
+            purl=f"pkg:pypi/{ZIG.package}@{ZIG.version}",
+        ),
         Component(
             "mozilla-ca-certificates",
             certifi_version,
@@ -88,6 +111,7 @@ def components(inputs: Inputs, project: Path) -> list[Component]:
             digest(certifi.contents().encode()),
             _MPL_NOTICE.format(version=certifi_version),
             "CONTAINS",
+            purl=f"pkg:pypi/certifi@{certifi_version}",
         ),
     ]
 
@@ -129,11 +153,8 @@ def _package(work: Component) -> dict[str, object]:
         "licenseDeclared": work.license,
         "copyrightText": "NOASSERTION",
         "externalRefs": [
-            {
-                "referenceCategory": "PACKAGE-MANAGER",
-                "referenceType": "purl",
-                "referenceLocator": work.purl or f"pkg:generic/{work.name}@{work.version}",
-            }
+            _reference("PACKAGE-MANAGER", "purl", work.purl or f"pkg:generic/{work.name}@{work.version}"),
+            *([_reference("SECURITY", "cpe23Type", _cpe(work))] if work.cpe else []),
         ],
     }
     if work.sha256:
@@ -147,6 +168,25 @@ def _identifier(work: Component) -> str:
 
 def _relation(one: str, kind: str, other: str) -> dict[str, str]:
     return {"spdxElementId": one, "relationshipType": kind, "relatedSpdxElement": other}
+
+
+def _reference(category: str, kind: str, locator: str) -> dict[str, str]:
+    return {"referenceCategory": category, "referenceType": kind, "referenceLocator": locator}
+
+
+def _cpe(work: Component) -> str:
+    return f"cpe:2.3:a:{work.cpe}:{work.version}:*:*:*:*:*:*:*"
+
+
+def _cpython_text(source: Path) -> str:
+    """CPython's own licence, and the notices of others in files of it. Raises LayerError where one has gone."""
+    texts = [_text(source / "LICENSE")]
+    for part in CPYTHON_PARTS:
+        notice = _NOTICE.search(_text(source / part))
+        if notice is None:
+            raise LayerError(f"{part} holds no notice any more")
+        texts.append(f"{part} holds work of others, under these terms:\n\n{notice[0]}\n")
+    return "\n".join(texts)
 
 
 def _text(path: Path) -> str:
