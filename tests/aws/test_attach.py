@@ -226,6 +226,9 @@ def test_settings_are_checked_as_the_extension_checks_them(aws: Aws) -> None:
         (["--set", "AWS_REGION=x"], "reserved"),
         (["--all"], "one of the three"),
         (["--layer-arn", "arn:aws:lambda:eu-west-1:123456789012:layer:other:1"], "is no version of a layer named"),
+        (["--layer-arn", own(region=OTHER)], f"is in {OTHER}, and no function in {REGION} can have it"),
+        (["--set", "A=1"], "--set A: a variable's name is a letter and one or more letters, digits and _"),
+        (["--set", "Aé=1"], "--set Aé: a variable's name"),
     ],
 )
 def test_arguments_that_cannot_be_meant(aws: Aws, arguments: list[str], message: str) -> None:

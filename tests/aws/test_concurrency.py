@@ -185,7 +185,7 @@ def test_two_attaches_at_once_end_as_one(aws: Aws) -> None:
     def attach(stream: str) -> str:
         account = Account()
         settings = Settings({"O2_ORGANIZATION_ID": "acme", f"O2_{stream}": "x"})
-        decide = attach_decider(Catalogue(account), settings, lambda _variables: None)
+        decide = attach_decider(Catalogue(account, [REGION]), settings, lambda _variables: None)
         return run(account, [(REGION, "orders")], decide, _patience())[0].status
 
     with ThreadPoolExecutor(4) as pool:

@@ -22,6 +22,7 @@ from o2_lambda.layer.linking import NATIVE
 from o2_lambda.layer.packing import Entry, sizes, write_zip
 from o2_lambda.layer.process import run
 from o2_lambda.layer.store import Store
+from o2_lambda.layer.toolchain import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,22 +161,36 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from imported(node)
 
 
-@pytest.mark.parametrize(("variant", "tools"), [("full", "make, mvn"), ("java", "make, mvn, java")])
+@pytest.mark.parametrize(("variant", "tools"), [("full", "make, cargo, mvn"), ("java", "make, cargo, mvn, java")])
 def test_no_tool_means_one_line_that_names_it(tmp_path: Path, variant: str, tools: str) -> None:
     """A build on a bare machine ends with what to install, without a traceback."""
-    (tmp_path / "src").symlink_to(project_root() / "src")
+    done = build_on_a_bare_machine(tmp_path, "--variant", variant, "--arch", host().arch)
+    assert done.returncode == 1
+    assert re.fullmatch(rf"Error: the layer build needs {tools}: install it .*\n", done.stderr)
+
+
+def test_no_emulator_is_told_at_once(tmp_path: Path) -> None:
+    """Not after the minutes that everything takes which comes before it is run."""
+    for tool in ("make", "cargo"):
+        (tmp_path / tool).write_text("")
+        (tmp_path / tool).chmod(0o755)
+    done = build_on_a_bare_machine(tmp_path, "--variant", "core")
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: the snapshot for \w+ is written under qemu-\w+-static: install it .*\n", done.stderr)
+
+
+def build_on_a_bare_machine(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Runs `o2-lambda build` with nothing cached, and no program but those in the folder."""
+    (folder / "src").symlink_to(project_root() / "src")
     program = "import sys; sys.argv[0] = 'o2-lambda'; from o2_lambda.cli.main import main; main()"
-    environment = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(tmp_path / "src")}
-    done = subprocess.run(
-        [sys.executable, "-c", program, "build", "--variant", variant, "--arch", "x86_64", "--target", str(tmp_path)],
-        cwd=tmp_path,
-        env=environment,
+    return subprocess.run(
+        [sys.executable, "-c", program, "build", "--target", str(folder), *options],
+        cwd=folder,
+        env={**os.environ, "PATH": str(folder), "PYTHONPATH": str(folder / "src")},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert re.fullmatch(rf"Error: the layer build needs {tools}: install it .*\n", done.stderr)
 
 
 @pytest.mark.parametrize(

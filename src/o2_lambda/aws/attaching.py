@@ -16,7 +16,7 @@ from o2_lambda.aws.package import unzipped_bytes
 from o2_lambda.aws.plan import Wish, choose_layer, plan_attach
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from o2_lambda.aws.functions import Patience
     from o2_lambda.aws.model import Function, Plan
@@ -81,8 +81,8 @@ def _find(account: Account, region: str, selection: Selection) -> list[str]:
 class Catalogue:
     """The newest version of each layer in each region, asked for once."""
 
-    def __init__(self, account: Account, layer_arns: Sequence[str] = ()) -> None:
-        """Fixed versions take precedence. Raises AwsError for an ARN that is none of our layers."""
+    def __init__(self, account: Account, regions: Collection[str], layer_arns: Sequence[str] = ()) -> None:
+        """Fixed versions take precedence. Raises AwsError for an ARN that is none of our layers in the regions."""
         self._account = account
         self._lock = threading.Lock()
         self._found: dict[tuple[str, Layer], tuple[str, int]] = {}
@@ -91,6 +91,8 @@ class Catalogue:
             read = own_layer(arn)
             if read is None:
                 raise AwsError(f"{arn} is no version of a layer named {LAYER_PREFIX}[<variant>-]<architecture>")
+            if read.region not in regions:
+                raise AwsError(f"{arn} is in {read.region}, and no function in {', '.join(regions)} can have it")
             self._found[read.region, read.layer] = (arn, 0)
             self._given.append((read.region, read.layer))
 

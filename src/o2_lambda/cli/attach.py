@@ -57,7 +57,8 @@ def attach(  # noqa: PLR0913 - one parameter per option
     )
     settings = Settings(variables, tracing=tracing, force=force)
     chosen, failures = select(account, regions, _selection(functions, tags, everything=everything))
-    decide = attach_decider(Catalogue(account, layer_arns), settings, check_variables)
+    asked = dict.fromkeys([*regions, *(region for region, _name in chosen)])
+    decide = attach_decider(Catalogue(account, asked, layer_arns), settings, check_variables)
     with working(f"Attaching to {len(chosen)} functions"):
         outcomes = run(account, chosen, decide, patience(wait_s), dry_run=dry_run, secrets=secret_values(variables))
         outcomes = [*failures, *tell_permissions(account, outcomes, permission_to_read)]

@@ -22,7 +22,7 @@ from o2_lambda.extension.settings import BY_NAME
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_NAME = re.compile(r"[A-Za-z]\w+")  # Lambda's rule
+_NAME = re.compile(r"[A-Za-z]\w+", re.ASCII)  # Lambda's rule
 _HEADER = "O2_AUTHORIZATION_HEADER"
 
 
@@ -69,7 +69,7 @@ def permission_to_read(secret: str, function_arn: str) -> tuple[str, str]:
 
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise click.UsageError(f"--set {name}: a variable's name is letters, digits and _, and starts with a letter")
+        raise click.UsageError(f"--set {name}: a variable's name is a letter and one or more letters, digits and _")
     if name.startswith("AWS_") or name == RECORD_VARIABLE:
         raise click.UsageError(f"--set {name}: this name is reserved")
     if name.startswith("O2_") and name not in BY_NAME:

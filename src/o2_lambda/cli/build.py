@@ -50,7 +50,7 @@ def build(
 ) -> None:
     """Build the layer from pinned sources; only what has changed is made anew.
 
-    Needs a Debian machine with make, cargo and Maven.
+    Needs a Debian machine with make, cargo and Maven, and for the other architecture qemu-user-static.
     """
     console = Console()
     cache = project_root() / ".cache" / "layer"

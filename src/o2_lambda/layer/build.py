@@ -15,10 +15,10 @@ from o2_lambda.layer.names import EXECUTABLE, FULL, JAVA, zip_name
 from o2_lambda.layer.packing import Entry, write_zip
 from o2_lambda.layer.process import require
 from o2_lambda.layer.store import Store
-from o2_lambda.layer.toolchain import TARGETS
+from o2_lambda.layer.toolchain import TARGETS, runner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from o2_lambda.layer.inputs import Inputs
 
@@ -55,13 +55,14 @@ def build(
     store = Store(cache, made)
     lanes = list(dict.fromkeys(arches))  # side by side: some steps keep no more than one core busy, others both
     wanted = list(variants)
-    require("make", *(["mvn"] if {FULL, JAVA} & set(wanted) else []), *(["java"] if JAVA in wanted else []))  # at once
+    flavours = {arch: flavour or DEFAULT_FLAVOUR[arch] for arch in lanes}
+    _require_tools(flavours, wanted)
     builder = Builder(store)
     with ThreadPoolExecutor() as pool:
         ahead: list[Future[object]] = [pool.submit(builder.inputs.fetch_sources)]
         if FULL in wanted:
             ahead.append(pool.submit(tracing_entries, builder.inputs))
-        cores = list(pool.map(lambda arch: _core_entries(builder, arch, flavour or DEFAULT_FLAVOUR[arch]), lanes))
+        cores = list(pool.map(lambda arch: _core_entries(builder, arch, flavours[arch]), lanes))
         for each in ahead:
             each.result()
 
@@ -72,6 +73,15 @@ def build(
 
         zips = [(arch, core, variant) for arch, core in zip(lanes, cores, strict=True) for variant in wanted]
         return list(pool.map(lambda each: write(*each), zips))
+
+
+def _require_tools(flavours: Mapping[str, str], variants: Collection[str]) -> None:
+    """Raises LayerError at once, not when they are needed: that may be minutes later."""
+    for_variants = [*(["mvn"] if {FULL, JAVA} & {*variants} else []), *(["java"] if JAVA in variants else [])]
+    require("make", "cargo", *for_variants)
+    for arch, flavour in flavours.items():
+        if flavour == "snapshot":
+            runner(TARGETS[arch])
 
 
 def wrapper_entries() -> dict[str, Entry]:

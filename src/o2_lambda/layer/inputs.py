@@ -104,7 +104,9 @@ class Inputs:
             try:
                 run(["cargo", "vendor", "--quiet", "--versioned-dirs", "all"], cwd=scratch, log=scratch / "cargo.log")
             except LayerError as error:
-                raise UnavailableError(f"{crate.package} {crate.version} cannot be fetched: {error}") from None
+                raise UnavailableError(
+                    f"{crate.package} {crate.version} cannot be fetched, which takes cargo 1.70: {error}"
+                ) from None
             unpacked = scratch / "all" / f"{crate.package}-{crate.version}"
             found = json.loads((unpacked / ".cargo-checksum.json").read_text())["package"]  # which cargo has checked
             if found != crate.sha256:
