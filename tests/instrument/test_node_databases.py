@@ -11,7 +11,7 @@ import pytest
 from tests.instrument import nodes
 from tests.instrument.conftest import FUNCTIONS
 from tests.instrument.nodes import MODULES, NodeFunction
-from tests.instrument.test_node_function import receiver, wrapper
+from tests.instrument.test_node_function import receiver, without_ids, wrapper
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -183,6 +183,31 @@ def test_a_module_imports_the_same_clients(
         ("postgresql", root.span_id),
         ("mysql", root.span_id),
     ]
+
+
+WAIT = "await new Promise((done) => setTimeout(done, 2000)); return 'fine'"
+UNHANDLED = {
+    "pg": "const c = new (require('pg').Client)({ port: 1 }); c.on('error', () => {}); c.connect().catch(() => {});"
+    " c.query('SELECT 1')",
+    "ioredis": "const c = new (require('ioredis'))(1, { maxRetriesPerRequest: 0 }); c.on('error', () => {});"
+    " c.get('a')",
+    "redis": "const c = require('@redis/client').createClient(); c.on('error', () => {}); c.get('a')",
+}
+
+
+@pytest.mark.parametrize("client", UNHANDLED)
+def test_an_error_that_nobody_handles_stays_so(tmp_path: Path, wrapper: Path, receiver: Receiver, client: str) -> None:
+    """The runtime fails the invocation for it, with the same report, whether or not there is a span for the call."""
+    package = "@redis/client" if client == "redis" else client
+    files = {"index.js": f"require('{package}'); exports.handler = async () => {{ {UNHANDLED[client]}; {WAIT} }}"}
+    reports = []
+    for starter in (None, wrapper):
+        with NodeFunction(tmp_path, files, wrapper=starter, older=True, port=receiver.port) as function:
+            reports.append(without_ids(function.invoke()))
+    assert "Runtime.UnhandledPromiseRejection" in reports[0]
+    assert reports[1] == reports[0]
+    assert "/o2/node/" not in str(function.lines())
+    assert receiver.spans(2)[1].status[0] == 2
 
 
 def test_disabled_databases_stay_out(tmp_path: Path, wrapper: Path, receiver: Receiver, stores: Any) -> None:

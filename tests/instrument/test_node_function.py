@@ -62,6 +62,12 @@ FUNCTIONS: dict[str, tuple[dict[str, str], str]] = {
         "",
     ),
     "anonymous throws": ({"index.js": "exports['handler'] = [async () => { throw new Error('x') }][0]"}, ""),
+    "thenable": ({"index.js": "exports.handler = () => ({ then(done) { done('then') } })"}, ""),
+    "frozen errors": ({"index.js": "Object.freeze(Error); exports.handler = async () => 'f'"}, ""),
+    "errors without a stack": (
+        {"index.js": "delete Error.stackTraceLimit; exports.handler = async () => new Error('x').stack ?? 'none'"},
+        "",
+    ),
     "rejects": ({"index.js": "exports.handler = async () => { await null; throw new TypeError('late') }"}, ""),
     "throws text": ({"index.js": "exports.handler = async () => { throw 'text' }"}, ""),
     "throws nothing": ({"index.mjs": "export const handler = async () => { throw undefined }"}, ""),
@@ -201,6 +207,16 @@ def test_the_invocations_span(tmp_path: Path, wrapper: Path, receiver: Receiver)
     assert (resource["service.name"], resource["deployment.environment"]) == ("shop", "t t")
     assert (resource["faas.max_memory"], resource["cloud.region"]) == (512 << 20, "us-east-1")
     assert first.trace_id != second.trace_id
+
+
+def test_an_endless_message_costs_no_span(tmp_path: Path, wrapper: Path, receiver: Receiver) -> None:
+    """Of the beginning of an error's message is made what the span says."""
+    files = {"index.js": "exports.handler = async () => { throw new Error('m'.repeat(1e5)) }"}
+    with NodeFunction(tmp_path, files, wrapper=wrapper, port=receiver.port) as function:
+        assert b"m" * 10**5 in function.invoke()
+        (span,) = receiver.spans(1)
+    ((_, details),) = span.events
+    assert span.status[1] == details["exception.message"] == "m" * 16 * 1024
 
 
 def test_what_is_kept_ready_does_not_start_cold(tmp_path: Path, wrapper: Path, receiver: Receiver) -> None:

@@ -40,11 +40,25 @@ function finish(tracer, span, error) {
   tracer.end(span, error || undefined);
 }
 
-/** Watches the promise, which stays the caller's own: what becomes of it is for the caller alone to handle. */
+/**
+ * A promise like the one given, and the caller's in its place: to watch that would handle its rejection, which nobody might
+ * be told of then where the caller does not handle it.
+ */
 function watch(tracer, span, promise, end = (error) => finish(tracer, span, error)) {
-  if (promise && typeof promise.then === 'function') promise.then(() => end(undefined), end);
-  else end(undefined);
-  return promise;
+  if (!promise || typeof promise.then !== 'function') {
+    end(undefined);
+    return promise;
+  }
+  return promise.then(
+    (value) => {
+      end(undefined);
+      return value;
+    },
+    (error) => {
+      end(error);
+      throw error;
+    },
+  );
 }
 
 /** The callback, in the flow of the call that it was given to; with `span` it ends that before. */

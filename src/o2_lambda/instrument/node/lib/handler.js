@@ -81,7 +81,7 @@ class Invocations {
         if (!streaming) invocations._watch(invocation, given);
         if (follows) flow.enterWith(invocation.frame);
       }
-      Error.stackTraceLimit = limit + OWN_FRAMES;
+      if (typeof limit === 'number') Reflect.set(Error, 'stackTraceLimit', limit + OWN_FRAMES); // unless it is frozen
       try {
         answer = handler.apply(this, given);
       } catch (error) {
@@ -187,7 +187,7 @@ class Invocations {
   _answer(invocation, answer, given) {
     if (answer !== null && answer !== undefined && typeof answer.then === 'function') {
       invocation.promised();
-      return answer.then(
+      return Promise.resolve(answer).then(
         (value) => {
           const wait = this._end(invocation, false, value);
           return wait === undefined ? value : wait.then(() => value);

@@ -23,6 +23,7 @@ const LIBRARIES = new Map([
   ['mysql2/lib/pool.js', ['mysql2', 'patchPool', ['mysql2']]],
   ['ioredis/built/Redis.js', ['ioredis', 'patch', ['ioredis']]],
   ['ioredis/built/Pipeline.js', ['ioredis', 'patchPipeline', ['ioredis']]],
+  ['ioredis/built/Command.js', ['ioredis', 'patchCommand', ['ioredis']]],
   ['@redis/client/dist/lib/client/index.js', ['redis', 'patch', ['redis', 'redis-4']]],
   ['@redis/client/dist/lib/client/commands-queue.js', ['redis_1', 'patchQueue', ['redis', 'redis-4']]],
   ['mongodb/lib/cmap/connection.js', ['mongodb', 'patch', ['mongodb']]],

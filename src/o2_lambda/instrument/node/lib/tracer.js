@@ -6,6 +6,7 @@ const { AsyncLocalStorage } = require('async_hooks');
 
 const { KIND, SAMPLED, STATUS, Span, SpanContext } = require('./spans.js');
 
+const MESSAGE_CHARS_MAX = 16 * 1024; // of an exception, which may quote all that it was given
 const STACK_CHARS_MAX = 16 * 1024; // of a stack trace
 const DRIFT_NS_MAX = 2_000_000n; // what the clocks may differ before a new anchor: a frozen sandbox's clock stands still
 const NS_PER_MS = 1_000_000n;
@@ -105,8 +106,9 @@ class Tracer {
     return span === null ? call() : this.flow.run(new Frame(span, undefined), call);
   }
 
-  /** Adds the error as an event and marks the span as failed. */
+  /** Adds the error as an event and marks the span as failed. Whoever gets the error sees no frames of ours. */
   recordError(span, error) {
+    require('./stacks.js').dropFrames(error);
     if (!span.recording) return;
     const details = errorDetails(error);
     span.set('error.type', details['exception.type']);
@@ -140,10 +142,10 @@ function errorDetails(error) {
   try {
     if (error === null || typeof error !== 'object') {
       details['exception.type'] = typeof error;
-      details['exception.message'] = String(error);
+      details['exception.message'] = String(error).slice(0, MESSAGE_CHARS_MAX);
     } else {
       details['exception.type'] = text(error.code) || text(error.name) || 'Error';
-      details['exception.message'] = text(error.message);
+      details['exception.message'] = text(error.message).slice(0, MESSAGE_CHARS_MAX);
       details['exception.stacktrace'] = text(error.stack).slice(0, STACK_CHARS_MAX) || undefined;
     }
   } catch {
