@@ -55,6 +55,7 @@ REST_API = {
 LOAD_BALANCER = {
     "httpMethod": "GET",
     "path": "/health",
+    "multiValueQueryStringParameters": {"q": ["a%20b", "%C3%A4"], "sig": ["secret"]},
     "multiValueHeaders": {
         "host": ["lb.example.com"], "x-forwarded-for": ["192.0.2.1, 198.51.100.1"], "x-forwarded-port": ["80"],
         "x-forwarded-proto": ["http"], "x-amzn-trace-id": ["Root=1-5759e988-bd862e3fe1be46a994272793"],
@@ -106,7 +107,7 @@ def test_what_grants_access_is_not_shown(event: dict[str, Any]) -> None:
 
 
 def test_load_balancer() -> None:
-    """Headers with several values; the balancer's X-Ray root is no parent."""
+    """Headers with several values, a query that is encoded already; the balancer's X-Ray root is no parent."""
     found = read(LOAD_BALANCER)
     assert (found.name, found.parent) == ("GET", None)
     expected = {
@@ -114,6 +115,7 @@ def test_load_balancer() -> None:
         "server.address": "lb.example.com",
         "server.port": 80,
         "url.scheme": "http",
+        "url.query": "q=a%20b&q=%C3%A4&sig=REDACTED",
     }
     assert expected.items() <= found.attributes.items()
 

@@ -58,22 +58,23 @@ function version1(event, asked) {
   return {
     'http.request.method': event.httpMethod,
     'url.path': asked.path || event.path,
-    'url.query': query(event) || undefined,
+    'url.query': query(event, 'elb' in asked) || undefined,
     'http.route': event.resource,
     'client.address': (asked.identity || {}).sourceIp,
     'network.protocol.version': protocol(asked.protocol),
   };
 }
 
-function query(event) {
+/** The query, which a load balancer hands on as it came. */
+function query(event, isEncoded) {
   const lists = event.multiValueQueryStringParameters || {};
   const several = Object.keys(lists).length > 0 ? lists : event.queryStringParameters || {};
-  const pairs = new URLSearchParams();
+  const pairs = [];
   for (const name of Object.keys(several)) {
     const values = Array.isArray(several[name]) ? several[name] : [several[name]];
-    for (const value of values) pairs.append(name, value);
+    for (const value of values) pairs.push([name, value]);
   }
-  return pairs.toString();
+  return isEncoded ? pairs.map((pair) => pair.join('=')).join('&') : new URLSearchParams(pairs).toString();
 }
 
 function protocol(value) {

@@ -67,7 +67,7 @@ def _version_1(event: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     found = {
         "http.request.method": event.get("httpMethod"),
         "url.path": asked.get("path") or event.get("path"),
-        "url.query": _query(event) or None,
+        "url.query": _query(event, is_encoded="elb" in asked) or None,
         "http.route": event.get("resource"),
         "client.address": identity.get("sourceIp"),
         "network.protocol.version": _protocol(asked.get("protocol")),
@@ -75,12 +75,16 @@ def _version_1(event: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _query(event: dict[str, Any]) -> str:
+def _query(event: dict[str, Any], *, is_encoded: bool) -> str:
+    """The query, which a load balancer hands on as it came."""
     several = event.get("multiValueQueryStringParameters")
     if not several:
         several = {name: [value] for name, value in (event.get("queryStringParameters") or {}).items()}
     if not several:
         return ""
+    if is_encoded:
+        pairs = [(name, values if isinstance(values, list) else [values]) for name, values in several.items()]
+        return "&".join([f"{name}={value}" for name, values in pairs for value in values])
     from urllib.parse import urlencode  # only requests that have a query
 
     return urlencode(several, doseq=True)
