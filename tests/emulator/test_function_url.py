@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,17 @@ async def test_a_request_is_an_event_and_an_answer_a_response(stage: Stage, sess
         for path in ("boom", "odd"):
             async with session.get(f"{url}/{path}") as answer:
                 assert (answer.status, await answer.text()) == (502, "Internal Server Error")
+
+
+async def test_a_request_that_is_too_large_for_an_event_is_refused(
+    stage: Stage, session: aiohttp.ClientSession
+) -> None:
+    """It is the event that counts, in which bytes are base64; the function is not invoked."""
+    async with Emulator(stage.python_config(CODE)) as emulator:
+        url = f"http://{await emulator.serve_url()}"
+        async with session.put(url, data=io.BytesIO(bytes(5 << 20))) as answer:
+            assert answer.status == 413
+        assert "platform.start" not in kinds(emulator)
 
 
 async def test_an_answer_in_one_piece_in_stream_mode(stage: Stage, session: aiohttp.ClientSession) -> None:

@@ -85,7 +85,9 @@ EVENTS: dict[str, Any] = {
     "REST API, one value": {**REST_API, "multiValueQueryStringParameters": None, "queryStringParameters": {"a": "ä b"}},
     "load balancer": LOAD_BALANCER,
     "load balancer, one value": {
-        **LOAD_BALANCER, "multiValueQueryStringParameters": None, "queryStringParameters": {"a": "%C3%A4"},
+        **LOAD_BALANCER,
+        "multiValueQueryStringParameters": None,
+        "queryStringParameters": {"a": "%C3%A4"},
     },
     "queue": records(sqs(messageAttributes=attribute("stringValue"))),
     "queue, X-Ray": records(sqs(attributes={"AWSTraceHeader": XRAY}), sqs(eventSourceARN=QUEUE + "-2")),

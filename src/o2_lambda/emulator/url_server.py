@@ -52,14 +52,18 @@ class FunctionUrl:
             if (lower := name.lower()) != "connection":
                 headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
         arrived = function_url.Request(request.method, path, query, headers, body, request.remote or "127.0.0.1")
-        invocation = self._emulator.begin_invoke(b"", trace_id=request.headers.get("X-Amzn-Trace-Id"))
         event = function_url.event(
             arrived,
             url_id=self._url_id,
             region=self._emulator.config.region,
-            request_id=invocation.request_id,
+            request_id="",
             now_ms=self._emulator.clock.wall_ms(),
         )
+        size = len(json.dumps(event))
+        if size > REQUEST_BYTES_MAX:
+            raise web.HTTPRequestEntityTooLarge(REQUEST_BYTES_MAX, size)
+        invocation = self._emulator.begin_invoke(b"", trace_id=request.headers.get("X-Amzn-Trace-Id"))
+        event["requestContext"]["requestId"] = invocation.request_id
         if invocation.trace_id:
             event["headers"]["x-amzn-trace-id"] = invocation.trace_id.partition(";")[0]
         invocation.payload = json.dumps(event).encode()  # its task starts when this one waits
