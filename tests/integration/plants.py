@@ -272,8 +272,8 @@ health.check = lambda settings, *, test_entry, out: _check(settings, test_entry=
     "the_row_that_is_written_is_marked": """
 from o2_lambda.extension import health
 _add = health.OpenBatch.add
-def add(self, items, count, now_ms):
-    _add(self, items.replace(b'"health_check"', b'"function"'), count, now_ms)
+def add(self, items, count):
+    _add(self, items.replace(b'"health_check"', b'"function"'), count)
 health.OpenBatch.add = add
 """,
 }

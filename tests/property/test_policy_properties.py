@@ -81,16 +81,16 @@ def test_hold_is_over_at_its_end_and_not_before(
 @given(st.lists(json_values, min_size=1, max_size=20), st.lists(st.integers(1, 4), min_size=1, max_size=20))
 def test_halving_conserves_any_elements(values: list[object], joins: list[int]) -> None:
     """Down to single elements, in order, as they were written."""
-    batch = OpenBatch(LOGS, 0)
+    batch = OpenBatch(LOGS)
     rest = [json.dumps(value, ensure_ascii=False).encode(errors="surrogatepass") for value in values]
     rest = [each if each.isascii() else json.dumps(json.loads(each)).encode() for each in rest]
     elements = list(rest)
     for join in joins:
         if rest:
-            batch.add(b",".join(rest[:join]), len(rest[:join]), 0)
+            batch.add(b",".join(rest[:join]), len(rest[:join]))
             rest = rest[join:]
     if rest:
-        batch.add(b" , ".join(rest), len(rest), 0)
+        batch.add(b" , ".join(rest), len(rest))
     pending, singles = [batch.seal()], []
     while pending:
         each = pending.pop(0)
@@ -119,7 +119,7 @@ def test_buffer_accounts_for_every_item(steps: list[tuple[str, int]], batch_item
     flying = None
     for step, number in steps:
         if step == "add":
-            buffer.add(LOGS, b",".join(b'"%d"' % (number * n * 7919) for n in range(number)), number, now_ms=0)
+            buffer.add(LOGS, b",".join(b'"%d"' % (number * n * 7919) for n in range(number)), number)
             added += number
         elif step == "seal":
             buffer.seal_all()

@@ -205,7 +205,7 @@ class World:
 
     def export(self, signal: str, content_type: str, body: bytes) -> int:
         """An SDK sends; returns the status that it gets."""
-        status = self.engine.export(signal, content_type, body, self.now())
+        status = self.engine.export(signal, content_type, body)
         self.step()
         return status
 

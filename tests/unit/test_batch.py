@@ -16,9 +16,9 @@ from tests.unit.otlp_samples import REQUESTS, encode, logs, merged, metrics, tra
 
 def batch_of(stream: Any, *pieces: tuple[bytes, int]) -> Batch:
     """A sealed batch of (items, count) pieces."""
-    batch = OpenBatch(stream, 100)
-    for index, (items, count) in enumerate(pieces):
-        batch.add(items, count, 101 + index)
+    batch = OpenBatch(stream)
+    for items, count in pieces:
+        batch.add(items, count)
     return batch.seal()
 
 
@@ -43,12 +43,6 @@ def test_body_is_one_gzip_stream_of_about_the_raw_bytes() -> None:
     unpacked = gzip.decompress(batch.body)
     assert abs(batch.raw_bytes - len(unpacked)) <= 2
     assert len(batch.body) < len(unpacked)
-
-
-def test_times_are_those_of_the_first_and_last_item() -> None:
-    """A batch knows how long its items have waited."""
-    batch = batch_of(LOGS, (b"{}", 1), (b"{}", 1), (b"{}", 1))
-    assert (batch.first_ms, batch.last_ms) == (100, 103)
 
 
 @pytest.mark.parametrize(
@@ -79,13 +73,12 @@ def test_halves_conserve_items_and_order(count: int) -> None:
     assert abs(halves[0].count - halves[1].count) <= 1
 
 
-def test_halves_inherit_times_and_urgency() -> None:
-    """A half is as old and as urgent as the whole."""
+def test_halves_inherit_urgency() -> None:
+    """A half is as urgent as the whole."""
     batch = log_batch(4)
     batch.urgent = True
     for half in split(batch):
-        assert (half.urgent, half.first_ms, half.last_ms) == (True, batch.first_ms, batch.last_ms)
-        assert half.stream == batch.stream
+        assert (half.urgent, half.stream) == (True, batch.stream)
 
 
 def test_halving_ends_with_single_events() -> None:
@@ -140,5 +133,4 @@ def test_single_resource_block_is_not_halved(content_type: str) -> None:
 def test_batch_shows_itself() -> None:
     """Its repr tells what a log reader wants to know."""
     batch = log_batch(3)
-    batch.sequence = 7
-    assert repr(batch) == f"<Batch 7 logs count=3 bytes={len(batch.body)}>"
+    assert repr(batch) == f"<Batch logs count=3 bytes={len(batch.body)}>"

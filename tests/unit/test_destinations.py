@@ -104,7 +104,7 @@ def test_queues_share_memory() -> None:
     """A batch that two still owe is held once, and free when the last has done with it; halves belong to one alone."""
     buffer = Buffer(bytes_max=1 << 20, batch_items_max=4)
     first, second = buffer.queue(), buffer.queue()
-    buffer.add(LOGS, b'"a","b","c","d"', 4, now_ms=0)
+    buffer.add(LOGS, b'"a","b","c","d"', 4)
     batch = first.next_batch(urgent_first=False)
     assert batch is not None
     assert batch is second.next_batch(urgent_first=False)
@@ -124,7 +124,7 @@ def test_the_queue_that_holds_most_gives() -> None:
     dead, healthy_one = buffer.queue(), buffer.queue()
     noise = random.Random(1)
     for _ in range(50):
-        buffer.add(LOGS, json.dumps(noise.randbytes(500).hex()).encode(), 1, now_ms=0)
+        buffer.add(LOGS, json.dumps(noise.randbytes(500).hex()).encode(), 1)
         assert all(queue is dead for queue, _batch in buffer.shed(0))
         batch = healthy_one.next_batch(urgent_first=False)
         assert batch is not None

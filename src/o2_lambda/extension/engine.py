@@ -126,7 +126,7 @@ class Engine:
         """A payload that could not be taken in; how many events it held is unknown, it counts as one."""
         self.destinations.lost("logs", 1, reason)
 
-    def export(self, signal: str, content_type: str, body: bytes, now: Now) -> int:
+    def export(self, signal: str, content_type: str, body: bytes) -> int:
         """An OTLP export request; returns the HTTP status to answer. Raises `OtlpError` for what is none (400)."""
         count = otlp.count(signal, content_type, body, foreign=True)
         if count == 0:
@@ -138,7 +138,7 @@ class Engine:
         items = otlp.json_array(signal, body) if content_type == otlp.JSON else body
         stream = (signal, content_type)
         self.destinations.received(signal, count)
-        self.buffer.add(stream, items, count, now_ms=now.ms)  # type: ignore[arg-type] # a Stream is a plain tuple at run time
+        self.buffer.add(stream, items, count)  # type: ignore[arg-type] # a Stream is a plain tuple at run time
         return 200
 
     def correlate(self, message: bytes) -> None:
@@ -351,7 +351,7 @@ class Engine:
             chunk = events[start : start + max(1, min(self.buffer.room(LOGS), CHUNK_EVENTS_MAX))]
             start += len(chunk)
             items = ",".join(chunk).encode("latin-1")
-            self.buffer.add(LOGS, items, len(chunk), now_ms=now.ms, urgent=parsed.urgent)
+            self.buffer.add(LOGS, items, len(chunk), urgent=parsed.urgent)
         for fact in parsed.facts:
             self._platform_fact(fact, now)
 

@@ -171,8 +171,8 @@ class Ladder:
             f'"message":"o2-lambda-extension health check: a test entry, please ignore",'
             f'"service_name":{quote(self._config.service or "o2-lambda-extension")}}}'
         )
-        batch = OpenBatch(LOGS, 0)
-        batch.add(entry.encode(), 1, 0)
+        batch = OpenBatch(LOGS)
+        batch.add(entry.encode(), 1)
         sealed = batch.seal()
         url = self._target.urls["logs"]
         headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip"), self._authorization()]

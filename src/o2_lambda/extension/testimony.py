@@ -54,7 +54,7 @@ class Testimony:
         """A platform event."""
         finding = self._evidence.hear(fact, self._splicer.tail)
         if finding is not None:
-            self._tell(finding, now)
+            self._tell(finding)
         if self._metrics is not None:
             self._metrics.hear(fact, finding)
             self._export(self._metrics, now)
@@ -63,18 +63,18 @@ class Testimony:
         """The last telemetry is in: what has not been told is told now."""
         self._is_last = True
         for finding in self._evidence.shut_down(shutdown_reason, now.wall_ms * 1000, self._splicer.tail):
-            self._tell(finding, now)
+            self._tell(finding)
             if self._metrics is not None:
                 self._metrics.fail(finding)
         if self._metrics is not None:
             self._export(self._metrics, now)
 
-    def _tell(self, finding: Finding, now: Now) -> None:
+    def _tell(self, finding: Finding) -> None:
         if self._tells_failures:
             record = self._splicer.synthesized(finding.request_id, finding.time_us, finding.members)
             self._destinations.received("logs", 1)
             self._destinations.ledger.synthesized += 1
-            self._buffer.add(LOGS, record.encode("latin-1"), 1, now_ms=now.ms, urgent=True)
+            self._buffer.add(LOGS, record.encode("latin-1"), 1, urgent=True)
 
     def _export(self, metrics: Metrics, now: Now) -> None:
         """Adds the metrics to the buffer when it is time; at the end it always is."""
@@ -85,4 +85,4 @@ class Testimony:
         if count:
             self._destinations.received("metrics", count)
             stream = ("metrics", otlp.PROTOBUF)
-            self._buffer.add(stream, body, count, now_ms=now.ms)  # type: ignore[arg-type] # a Stream is a plain tuple at run time
+            self._buffer.add(stream, body, count)  # type: ignore[arg-type] # a Stream is a plain tuple at run time

@@ -34,12 +34,9 @@ class Batch:
     __slots__ = (
         "body",
         "count",
-        "first_ms",
         "holders",
         "is_piece",
-        "last_ms",
         "raw_bytes",
-        "sequence",
         "stream",
         "urgent",
     )
@@ -49,14 +46,12 @@ class Batch:
         self.body = body
         self.count = count
         self.raw_bytes = raw_bytes
-        self.first_ms = self.last_ms = 0  # monotonic arrival times of its first and last item
-        self.sequence = 0
         self.urgent = False
         self.holders = 0  # queues that it stands in
         self.is_piece = False  # of a batch that the server did not take: not to be merged again
 
     def __repr__(self) -> str:
-        return f"<Batch {self.sequence} {self.stream[0]} count={self.count} bytes={len(self.body)}>"
+        return f"<Batch {self.stream[0]} count={self.count} bytes={len(self.body)}>"
 
 
 class OpenBatch:
@@ -68,14 +63,12 @@ class OpenBatch:
         "_tail",
         "bytes_held",
         "count",
-        "first_ms",
-        "last_ms",
         "raw_bytes",
         "stream",
         "urgent",
     )
 
-    def __init__(self, stream: Stream, now_ms: int) -> None:
+    def __init__(self, stream: Stream) -> None:
         head, self._tail = _frame(stream)
         self.stream = stream
         self._compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW_BITS)
@@ -84,7 +77,6 @@ class OpenBatch:
         self._compress(head)
         self.raw_bytes = len(head)
         self.count = 0
-        self.first_ms = self.last_ms = now_ms
         self.urgent = False
 
     @property
@@ -92,21 +84,20 @@ class OpenBatch:
         """Whether one more item could make the request too large."""
         return self.raw_bytes >= RAW_BYTES_MAX or self.bytes_held >= BODY_BYTES_MAX
 
-    def add(self, items: bytes, count: int, now_ms: int) -> None:
+    def add(self, items: bytes, count: int) -> None:
         """Appends `count` items: JSON elements joined by commas, or protobuf messages joined by nothing."""
         if self.count and self.stream[1] == otlp.JSON:
             self._compress(b",")
         self._compress(items)
         self.raw_bytes += len(items) + 1
         self.count += count
-        self.last_ms = now_ms
 
     def seal(self) -> Batch:
         """Closes the frame and the gzip stream."""
         self._compress(self._tail)
         self._parts.append(self._compressor.flush())
         batch = Batch(self.stream, b"".join(self._parts), self.count, self.raw_bytes)
-        batch.first_ms, batch.last_ms, batch.urgent = self.first_ms, self.last_ms, self.urgent
+        batch.urgent = self.urgent
         return batch
 
     def _compress(self, data: bytes) -> None:
@@ -127,9 +118,9 @@ def split(batch: Batch) -> list[Batch]:
     middle = len(pieces) // 2
     halves = []
     for part in (pieces[:middle], pieces[middle:]):
-        half = OpenBatch(batch.stream, batch.first_ms)
+        half = OpenBatch(batch.stream)
         joined = (b"," if batch.stream[1] == otlp.JSON else b"").join(part)
-        half.add(joined, _count(batch.stream, part, joined), batch.last_ms)
+        half.add(joined, _count(batch.stream, part, joined))
         half.urgent = batch.urgent
         halves.append(half.seal())
         halves[-1].is_piece = True
@@ -150,10 +141,10 @@ def may_merge(older: Batch, newer: Batch, items_max: int) -> bool:
 def merge(older: Batch, newer: Batch) -> Batch:
     """Two batches of a stream as one, in order."""
     head, tail = _frame(older.stream)
-    whole = OpenBatch(older.stream, older.first_ms)
+    whole = OpenBatch(older.stream)
     for batch in (older, newer):
         raw = zlib.decompress(batch.body, _GZIP_WINDOW_BITS)
-        whole.add(raw[len(head) : len(raw) - len(tail)], batch.count, batch.last_ms)
+        whole.add(raw[len(head) : len(raw) - len(tail)], batch.count)
     whole.urgent = older.urgent
     return whole.seal()
 

@@ -24,7 +24,6 @@ class Buffer:
         self.batch_items_max = batch_items_max
         self._open: dict[Stream, OpenBatch] = {}
         self._sealed_bytes = 0
-        self._sequence = 0
 
     def queue(self, signals: Collection[str] = SIGNALS) -> Queue:
         """A further queue, which takes these signals."""
@@ -52,15 +51,15 @@ class Buffer:
         batch = self._open.get(stream)
         return self.batch_items_max - (batch.count if batch else 0)
 
-    def add(self, stream: Stream, items: bytes, count: int, *, now_ms: int, urgent: bool = False) -> None:
+    def add(self, stream: Stream, items: bytes, count: int, *, urgent: bool = False) -> None:
         """Adds joined items to the stream's open batch and seals it when it is full."""
         batch = self._open.get(stream)
         if batch is not None and batch.count and batch.raw_bytes + len(items) > RAW_BYTES_MAX:
             self.seal(stream)
             batch = None
         if batch is None:
-            batch = self._open[stream] = OpenBatch(stream, now_ms)
-        batch.add(items, count, now_ms)
+            batch = self._open[stream] = OpenBatch(stream)
+        batch.add(items, count)
         batch.urgent = batch.urgent or urgent
         if batch.count >= self.batch_items_max or batch.is_full:
             self.seal(stream)
@@ -126,8 +125,6 @@ class Buffer:
     def hold(self, batch: Batch) -> None:
         """A queue has taken in a batch."""
         if not batch.holders:
-            self._sequence += 1
-            batch.sequence = self._sequence
             self._sealed_bytes += len(batch.body)
         batch.holders += 1
 

@@ -146,11 +146,6 @@ class Parser:
         """True between messages."""
         return self._message is None and not self._buffer
 
-    @property
-    def pending(self) -> Message | None:
-        """The message whose body is still coming in."""
-        return self._message
-
     def feed(self, data: bytes) -> list[Message]:
         """The messages completed by `data`, in order.
 

@@ -156,7 +156,7 @@ class Listener:
         elif _path(message) == correlate.PATH:
             self._correlate(connection, message)
         else:
-            self._export(connection, message, now)
+            self._export(connection, message)
 
     def writable(self, connection: Connection) -> None:
         """Sends what is left of an answer."""
@@ -239,14 +239,14 @@ class Listener:
         else:
             self._answer(connection, 200, b"", "")
 
-    def _export(self, connection: Connection, message: Message, now: Now) -> None:
+    def _export(self, connection: Connection, message: Message) -> None:
         content_type = _content_type(message)  # `connection.content_type` may be of the request behind it
         signal = otlp.SIGNALS[_path(message)]
         try:
             body = bytes(message.body)
             if (message.header(b"content-encoding") or b"").lower() == b"gzip":
                 body = _gunzip(body)
-            status = self._engine.export(signal, content_type, body, now)
+            status = self._engine.export(signal, content_type, body)
         except OtlpError as error:
             self._answer(connection, 400, _status_body(content_type, INVALID_ARGUMENT, str(error)), content_type)
         except HttpError as error:
