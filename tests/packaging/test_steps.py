@@ -14,20 +14,26 @@ import pytest
 from click.testing import CliRunner
 
 from o2_lambda.cli.main import main
-from o2_lambda.layer import freezing
+from o2_lambda.layer import build as build_module
+from o2_lambda.layer import freezing, notices
 from o2_lambda.layer.build import project_root
 from o2_lambda.layer.certificates import hashed_folder
 from o2_lambda.layer.freezer import compiled
+from o2_lambda.layer.inputs import Inputs
 from o2_lambda.layer.linking import NATIVE
 from o2_lambda.layer.packing import Entry, sizes, write_zip
 from o2_lambda.layer.process import run
 from o2_lambda.layer.store import Store
 from o2_lambda.layer.toolchain import host
+from tests.packaging.conftest import CACHE, skip_unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from types import CodeType
+
+
+LICENSE = project_root() / "LICENSE"
 
 
 def test_roots_with_the_same_name_are_numbered() -> None:
@@ -179,6 +185,18 @@ def test_no_emulator_is_told_at_once(tmp_path: Path) -> None:
     assert re.fullmatch(r"Error: the snapshot for \w+ is written under qemu-\w+-static: install it .*\n", done.stderr)
 
 
+def test_an_installed_package_builds_as_a_checkout_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it keeps lies in the user's own folder, and its licence where the installer has put it."""
+    assert build_module.cache_folder() == project_root() / ".cache/layer"
+    installed = tmp_path / "lib/python3.13/site-packages/o2_lambda/layer/build.py"
+    monkeypatch.setattr(build_module, "__file__", str(installed))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert build_module.cache_folder() == tmp_path / ".cache/o2-lambda/layer"
+    with skip_unavailable():
+        own, *_others = notices.components(Inputs(Store(CACHE)))
+    assert own.text == LICENSE.read_text()
+
+
 def build_on_a_bare_machine(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Runs `o2-lambda build` with nothing cached, and no program but those in the folder."""
     (folder / "src").symlink_to(project_root() / "src")
@@ -186,7 +204,7 @@ def build_on_a_bare_machine(folder: Path, *options: str) -> subprocess.Completed
     return subprocess.run(
         [sys.executable, "-c", program, "build", "--target", str(folder), *options],
         cwd=folder,
-        env={**os.environ, "PATH": str(folder), "PYTHONPATH": str(folder / "src")},
+        env={**os.environ, "HOME": str(folder), "PATH": str(folder), "PYTHONPATH": str(folder / "src")},
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from o2_lambda.cli.arch_option import arch_option
 from o2_lambda.layer.build import build as build_layers
-from o2_lambda.layer.build import project_root
+from o2_lambda.layer.build import cache_folder
 from o2_lambda.layer.linking import FLAVOURS
 from o2_lambda.layer.names import DEFAULT_VARIANTS, VARIANTS
 from o2_lambda.layer.packing import sizes
@@ -53,7 +53,6 @@ def build(
     Needs a Debian machine with make, cargo and Maven, and for the other architecture qemu-user-static.
     """
     console = Console()
-    cache = project_root() / ".cache" / "layer"
     began = time.monotonic()
 
     def made(step: str, seconds: float) -> None:
@@ -61,7 +60,9 @@ def build(
 
     try:
         with console.status(f"Building for {' and '.join(architectures)} ..."):
-            paths = build_layers(architectures, variants or DEFAULT_VARIANTS, target, cache, flavour=flavour, made=made)
+            paths = build_layers(
+                architectures, variants or DEFAULT_VARIANTS, target, cache_folder(), flavour=flavour, made=made
+            )
     except LayerError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:  # a full disk, a folder that may not be written

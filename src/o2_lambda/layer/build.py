@@ -37,6 +37,12 @@ def project_root() -> Path:
     return Path(__file__).parents[3]
 
 
+def cache_folder() -> Path:
+    """Where a build keeps its results: in the checkout; of an installed package, in the user's own cache."""
+    root = project_root()
+    return root / ".cache/layer" if (root / "pyproject.toml").exists() else Path.home() / ".cache/o2-lambda/layer"
+
+
 def build(
     arches: Iterable[str],
     variants: Iterable[str],
@@ -114,7 +120,7 @@ def _python(inputs: Inputs) -> dict[str, bytes]:
 def _variant_entries(variant: str, core: dict[str, Entry], inputs: Inputs, store: Store) -> dict[str, Entry]:
     """Everything in the zip of a variant."""
     files = dict(core)
-    works = notices.components(inputs, project_root())
+    works = notices.components(inputs)
     if variant == FULL:
         files |= tracing_entries(inputs)
     elif variant == JAVA:

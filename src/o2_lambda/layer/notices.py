@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from typing import TYPE_CHECKING, NamedTuple
 
 import certifi
@@ -50,13 +50,13 @@ class Component(NamedTuple):
     cpe: str = ""  # vendor:product in the database of vulnerabilities, where that knows it
 
 
-def components(inputs: Inputs, project: Path) -> list[Component]:
-    """Everything that the layer holds, our own code first. `project` is the root of the checkout."""
+def components(inputs: Inputs) -> list[Component]:
+    """Everything that the layer holds, our own code first."""
     zig = inputs.zig().parent
     certifi_version = version("certifi")
     compiler_sha256 = ZIG.sha256[min(ZIG.sha256)]  # the same sources are in each machine's wheel
     return [
-        Component("o2-lambda-extension", __version__, "MIT", "o2-lambda contributors", "", _text(project / "LICENSE")),
+        Component("o2-lambda-extension", __version__, "MIT", "o2-lambda contributors", "", _own_text()),
         Component(
             "cpython",
             CPYTHON.version,
@@ -176,6 +176,14 @@ def _reference(category: str, kind: str, locator: str) -> dict[str, str]:
 
 def _cpe(work: Component) -> str:
     return f"cpe:2.3:a:{work.cpe}:{work.version}:*:*:*:*:*:*:*"
+
+
+def _own_text() -> str:
+    """Out of the package's own metadata: without a checkout as well. Raises LayerError."""
+    text = distribution("o2-lambda").read_text("licenses/LICENSE")
+    if text is None:
+        raise LayerError("o2-lambda is installed without its licence: install it again")
+    return text
 
 
 def _cpython_text(source: Path) -> str:
