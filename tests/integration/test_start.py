@@ -310,15 +310,16 @@ def test_a_bad_setting_leaves_the_function_unharmed(stage: Stage) -> None:
         assert len([line for line in printed(function) if "Configuration error: " in line]) == 1
 
 
-def test_strict_reports_a_bad_setting_as_an_init_error(arena: Arena) -> None:
+@pytest.mark.parametrize(("name", "value"), [("O2_ENDPOINT", "nonsense"), ("O2_CA_CERT", "/no/such/file")])
+def test_strict_reports_a_bad_setting_as_an_init_error(arena: Arena, name: str, value: str) -> None:
     """With O2_STRICT the function's start fails, with the setting's name in the log, before any `/next`."""
-    rig = arena.rig(starts=False, O2_STRICT="true", O2_ENDPOINT="nonsense")
+    rig = arena.rig(starts=False, O2_STRICT="true", **{name: value})
     ending = rig.process.await_end()
     assert ending.status == 1
     [request] = rig.lambda_.calls("/init/error")
     assert request.headers["lambda-extension-function-error-type"] == "Extension.ConfigurationError"
     assert request.headers["lambda-extension-identifier"] == "the-id"
-    assert [line for line in ending.lines if "Configuration error: O2_ENDPOINT" in line] == ending.lines
+    assert [line for line in ending.lines if f"Configuration error: {name}" in line] == ending.lines
     assert rig.lambda_.nexts == 0
 
 

@@ -134,11 +134,11 @@ def register(boot: Boot) -> None:
 
 def _refuse_bad_settings(boot: Boot) -> None:
     """O2_STRICT: a bad setting fails the function's init, which is possible before `/next` only."""
-    from o2_lambda.extension.config import load  # noqa: PLC0415 - before `/next` only where the customer asks for it
+    from o2_lambda.extension import config  # noqa: PLC0415 - before `/next` only where the customer asks for it
     from o2_lambda.extension.core.url import ConfigError  # noqa: PLC0415 - as above
 
     try:
-        load(environment())
+        config.check_files(config.load(environment()))
     except ConfigError as error:
         boot.lines.append(("ERROR", f"Configuration error: {error}"))
         _print(boot)

@@ -124,6 +124,14 @@ def load(environ: Mapping[str, str]) -> Config:
     return config
 
 
+def check_files(config: Config) -> None:
+    """Raises ConfigError for a file that cannot be used; apart from `load`, which serves other machines as well."""
+    if config.ca_cert:
+        from o2_lambda.extension.io.tls import check_ca  # noqa: PLC0415 - costly, and only for who sets it
+
+        check_ca(config.ca_cert)
+
+
 def _convert(setting: Setting, name: str, raw: str) -> Any:
     """The value that a setting has under one of its names. Raises ConfigError."""
     if setting.kind == "integer":

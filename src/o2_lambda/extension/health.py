@@ -10,12 +10,13 @@ from __future__ import annotations
 from time import monotonic, time_ns
 
 from o2_lambda import __version__
+from o2_lambda.extension.config import check_files
 from o2_lambda.extension.core import verdict
 from o2_lambda.extension.core.batch import LOGS, OpenBatch
 from o2_lambda.extension.core.jsonscan import quote
 from o2_lambda.extension.core.masking import shapes
 from o2_lambda.extension.core.model import Request
-from o2_lambda.extension.core.url import Url
+from o2_lambda.extension.core.url import ConfigError, Url
 from o2_lambda.extension.io import log
 from o2_lambda.extension.io.uplink import Uplink
 from o2_lambda.extension.settings import SETTINGS
@@ -107,12 +108,10 @@ class Ladder:
 
     def settings(self) -> str:
         """Everything that needs no network."""
-        if self._config.ca_cert:
-            from o2_lambda.extension.io.tls import check_ca  # noqa: PLC0415 - only for who sets it
-
-            problem = check_ca(self._config.ca_cert)
-            if problem:
-                raise StepError(problem, "correct O2_CA_CERT")
+        try:
+            check_files(self._config)
+        except ConfigError as error:
+            raise StepError(str(error), "correct O2_CA_CERT") from None
         return "; ".join(["all settings can be used", *self._config.warnings])
 
     def secret(self) -> str:

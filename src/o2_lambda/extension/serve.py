@@ -11,7 +11,6 @@ from time import sleep
 from o2_lambda import __version__
 from o2_lambda.extension import config as settings
 from o2_lambda.extension.boot import environment
-from o2_lambda.extension.core.url import ConfigError
 from o2_lambda.extension.io import log
 from o2_lambda.extension.io.uplink import Uplink
 
@@ -28,12 +27,7 @@ def run(boot: Boot) -> None:
     """Serves until the sandbox is shut down. Raises ConfigError for a setting that cannot be used."""
     config = settings.load(environment())
     log.configure(config.log_level, config.secrets())
-    if config.ca_cert:
-        from o2_lambda.extension.io.tls import check_ca  # noqa: PLC0415 - costly, and only for who sets it
-
-        problem = check_ca(config.ca_cert)
-        if problem:
-            raise ConfigError(problem)
+    settings.check_files(config)
     wake_fd, waking_fd = pipe2(O_NONBLOCK | O_CLOEXEC)
     uplinks = [Uplink(config, __version__, lambda: write(waking_fd, b"\0")) for _ in config.targets]
     for uplink, target in zip(uplinks, config.targets, strict=True):

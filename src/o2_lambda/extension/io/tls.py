@@ -9,6 +9,8 @@ import _ssl
 from posix import environ, stat, urandom
 from stat import S_ISDIR
 
+from o2_lambda.extension.core.url import ConfigError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
@@ -79,23 +81,18 @@ def is_alive(tls: Any) -> bool:
     return False  # data that nobody asked for, or the end of the stream
 
 
-def check_ca(ca_cert: str) -> str:
-    """What is wrong with O2_CA_CERT, in one line; empty where nothing is."""
-    if not ca_cert:
-        return ""
+def check_ca(ca_cert: str) -> None:
+    """Raises ConfigError where O2_CA_CERT cannot be used; a folder is looked into in a handshake only."""
     try:
         stat(ca_cert)
     except OSError as error:
-        return (
-            f"O2_CA_CERT {ca_cert!r} cannot be read ({error.strerror}); give the path of a PEM file or a folder of them"
-        )
-    if _is_folder(ca_cert):
-        return ""  # it is looked into in a handshake only
-    try:
-        _load_named(_ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT), ca_cert)  # noqa: SLF001 - the C type
-    except TlsError as error:
-        return str(error)
-    return ""
+        problem = f"O2_CA_CERT {ca_cert!r} cannot be read ({error.strerror})"
+        raise ConfigError(f"{problem}; give the path of a PEM file or a folder of them") from None
+    if not _is_folder(ca_cert):
+        try:
+            _load_named(_ssl._SSLContext(_ssl.PROTOCOL_TLS_CLIENT), ca_cert)  # noqa: SLF001 - the C type
+        except TlsError as error:
+            raise ConfigError(str(error)) from None
 
 
 def _load_named(context: Any, ca_cert: str) -> None:
