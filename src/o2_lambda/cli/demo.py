@@ -18,7 +18,8 @@ from rich.console import Console
 
 from o2_lambda.backend import BackendConfig, BackendError, BackendServer
 from o2_lambda.backend.config import DEFAULT_PORT
-from o2_lambda.cli.demo_report import Findings, collect, show
+from o2_lambda.cli.demo_report import SAMPLE_NAME, Findings, collect, show
+from o2_lambda.cli.local import read_event
 from o2_lambda.emulator import ConfigError, EmulatorError, LambdaConfig, LocalLambda
 from o2_lambda.emulator.runtimes import resolve
 from o2_lambda.layer.source import write_extension
@@ -104,7 +105,7 @@ def _function(
         raise ConfigError(f"the task root {root} is not a folder")
     found = resolve(runtime, handler or "app.handler", root.resolve())
     otlp_port = _free_port(OTLP_PORT)
-    name = "demo" if handler is None else handler.replace(".", "-")
+    name = SAMPLE_NAME if handler is None else handler.replace(".", "-")
     return LambdaConfig(
         found.command,
         handler=handler or "app.handler",
@@ -131,17 +132,7 @@ def _events(handler: str | None, event_file: Path | None, invocations: int | Non
         for number in range(count):
             yield json.dumps(SAMPLE_EVENTS[number % len(SAMPLE_EVENTS)]).encode()
         return
-    event = b"{}"
-    if event_file is not None:
-        try:
-            event = event_file.read_bytes()
-            json.loads(event)
-        except OSError as error:
-            raise ConfigError(f"the event file {event_file} cannot be read: {error.strerror}") from None
-        except ValueError as error:
-            raise ConfigError(f"the event file {event_file} is not JSON: {error}") from None
-    for _ in range(invocations or len(SAMPLE_EVENTS)):
-        yield event
+    yield from [read_event(event_file)] * (invocations or len(SAMPLE_EVENTS))
 
 
 def _free_port(preferred: int) -> int:
