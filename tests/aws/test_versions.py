@@ -130,3 +130,14 @@ def test_status_goes_on_without_a_region_that_is_down(five: Aws) -> None:
     document = five.run("status", "--json", *BOTH, expect=1).document
     assert [each["function"] for each in document["functions"]] == ["orders"]
     assert list(document["failures"]) == [OTHER]
+    assert "1 of 1 functions" in five.run("status", *BOTH, expect=1).text
+    five.cloud.down = {REGION, OTHER}
+    assert "functions have" not in five.run("status", *BOTH, expect=1).text
+
+
+def test_status_does_not_advise_what_attach_refuses(five: Aws) -> None:
+    """A newer version that another extension has published under the same layer name is none to attach."""
+    five.function("orders", Layers=[own("arm64", 5)], Architectures=["arm64"])
+    five.layer("openobserve-extension-arm64", description="somebody else's")
+    (found,) = five.run("status", "--json").document["functions"]
+    assert found["remark"] == "attached by other means"

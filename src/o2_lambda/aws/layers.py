@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from o2_lambda.aws.errors import code_of, message_of
-from o2_lambda.aws.package import describe
+from o2_lambda.aws.package import describe, unzipped_bytes
 
 if TYPE_CHECKING:
     from o2_lambda.aws.names import Layer
@@ -55,11 +55,12 @@ def list_versions(client: Any, region: str, layer: Layer) -> list[LayerVersion]:
 
 
 def newest_versions(client: Any) -> dict[str, int]:
-    """Each layer of the client's account, as its ARN without version, and its newest version."""
+    """The layers whose newest version is of our making, each as its ARN without version, and that version."""
     return {
         each["LayerArn"]: each["LatestMatchingVersion"]["Version"]
         for page in client.get_paginator("list_layers").paginate()
         for each in page["Layers"]
+        if unzipped_bytes(each["LatestMatchingVersion"].get("Description", ""))
     }
 
 

@@ -31,7 +31,8 @@ def status(*, account: Account, regions: list[str], everything: bool, as_json: b
                 ("region", "function", "runtime", "arch", "variant", "version", "newest", "tracing", "remark"),
                 [_row(each) for each in chosen],
             )
-        click.echo(f"{sum(each.version > 0 for each in found)} of {len(found)} functions have the layer")
+        if len(failures) < len(regions):
+            click.echo(f"{sum(each.version > 0 for each in found)} of {len(found)} functions have the layer")
         for region, why in failures.items():
             click.echo(f"failed    {region}  {why}", err=True)
     sys.exit(FAILED if failures else 0)
