@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,7 @@ from o2_lambda.layer.freezer import compiled
 from o2_lambda.layer.inputs import Inputs
 from o2_lambda.layer.linking import NATIVE
 from o2_lambda.layer.packing import Entry, sizes, write_zip
-from o2_lambda.layer.process import run
+from o2_lambda.layer.process import LayerError, run
 from o2_lambda.layer.store import Store
 from o2_lambda.layer.toolchain import host
 from tests.packaging.conftest import CACHE, skip_unavailable
@@ -274,6 +275,20 @@ def test_a_disk_that_does_not_take_the_zips_means_one_line(
     monkeypatch.setattr("o2_lambda.cli.build.build_layers", build)
     done = CliRunner().invoke(main, ["build"])
     assert (done.exit_code, done.stderr) == (1, line)
+
+
+def test_nothing_is_started_after_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every thread's tool is ended by it; none goes on with the next of many, which would take as long as it takes."""
+    monkeypatch.setattr("o2_lambda.layer.process._interrupted", threading.Event())
+    with pytest.raises(LayerError, match="failed"):
+        run(["sh", "-c", "kill -TERM $$"], log=tmp_path / "log")
+    run(["touch", tmp_path / "other"], log=tmp_path / "log")
+    ended = "import os, signal; signal.signal(2, signal.SIG_DFL); os.kill(os.getpid(), 2)"
+    with pytest.raises(LayerError, match="failed"):
+        run([sys.executable, "-c", ended], log=tmp_path / "log")
+    with pytest.raises(LayerError, match="interrupted"):
+        run(["touch", tmp_path / "more"], log=tmp_path / "log")
+    assert not (tmp_path / "more").exists()
 
 
 def test_what_surrounds_a_build_does_not_reach_its_tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ _OUTSIDE = {
 }
 _LINE_LENGTH_MAX = 300
 _PACKAGES = {"mvn": "maven", "java": "default-jre-headless"}  # of Debian, where they are not named like the tool
+_interrupted = threading.Event()  # Ctrl-C has ended a tool, which every other one that runs has got as well
 
 
 class LayerError(Exception):
@@ -34,7 +37,12 @@ class UnavailableError(LayerError):
 def run(
     command: Sequence[str | Path], *, log: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> None:
-    """Runs a tool, its output appended to `log`. `env` is added to this process's own. Raises LayerError."""
+    """Runs a tool, its output appended to `log`. `env` is added to this process's own. Raises LayerError.
+
+    After Ctrl-C no thread starts another one.
+    """
+    if _interrupted.is_set():
+        raise LayerError("interrupted")
     words = [str(word) for word in command]
     with log.open("ab") as sink:
         sink.write(f"$ {' '.join(words)}\n".encode())
@@ -51,6 +59,8 @@ def run(
             )
         except OSError as error:
             raise LayerError(f"{words[0]} cannot be run: {error.strerror}") from None
+    if done.returncode == -signal.SIGINT:
+        _interrupted.set()
     if done.returncode != 0:
         tail = "\n".join(
             line[:_LINE_LENGTH_MAX] for line in log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
