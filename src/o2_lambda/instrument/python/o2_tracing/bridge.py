@@ -136,7 +136,7 @@ class ApiTracer(trace.Tracer):  # type: ignore[misc,unused-ignore]
             str(name),
             kind.value + 1,  # OTLP counts from 1
             scope=self._scope,
-            parent=_parent(context, self._tracer),
+            parent=_parent(context, kind, self._tracer),
             start_ns=_time(start_time),
         )
         span.set_all(dict(attributes or {}))
@@ -238,15 +238,23 @@ def _time(value: int | None) -> int:
     return value if isinstance(value, int) and 0 < value <= NS_MAX else 0
 
 
-def _parent(context: Any, tracer: Tracer) -> SpanContext | None:
+def _parent(context: Any, kind: Any, tracer: Tracer) -> SpanContext | None:
+    """That in `context`; the invocation where there is none because it is another thread's, or a framework's.
+
+    A framework such as FastAPI takes its request's parent from the headers, which are the event's.
+    """
     found = trace.get_current_span(context)
     if isinstance(found, ApiSpan):
         return found.inner.context
-    remote = found.get_span_context()
-    if remote.is_valid:
-        return _ours(remote)
-    running = tracer.invocation if context is None else None  # another thread, which the API's context does not reach
-    return running.context if running is not None else None
+    remote, running = found.get_span_context(), tracer.invocation
+    own = _ours(remote) if remote.is_valid else None
+    if running is None:
+        return own
+    is_request = kind is trace.SpanKind.SERVER
+    if own is None:
+        return running.context if is_request or context is None else None
+    is_same = running.parent is not None and running.parent.span_id == own.span_id
+    return running.context if is_request and is_same else own
 
 
 def _ours(context: trace.SpanContext) -> SpanContext:

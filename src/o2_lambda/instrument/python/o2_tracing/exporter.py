@@ -61,6 +61,7 @@ class Exporter:
         self._queue: list[Queued] = []
         self._queue_bytes = 0
         self._lock = allocate_lock()
+        self._batch_spans_max = BATCH_SPANS_MAX
         self.dropped = 0
         self._socket: _socket.socket | None = None
         self._news: Any = None  # tells what has happened on that socket
@@ -77,7 +78,7 @@ class Exporter:
             return
         self._queue.append((scope, span))
         self._queue_bytes += len(span)
-        if len(self._queue) >= BATCH_SPANS_MAX and not self._failures:
+        if len(self._queue) >= self._batch_spans_max and not self._failures:
             self.flush()
 
     def flush(self) -> None:
@@ -113,8 +114,12 @@ class Exporter:
         self.flush()
         self._disconnect()
 
-    def after_fork(self) -> None:
-        """In the child: the connection and what is queued belong to the parent."""
+    def after_fork(self, *, is_invoked: bool = False) -> None:
+        """In the child: the connection and what is queued belong to the parent.
+
+        A child that was made during an invocation sees no end of it, and may be gone at any time: it sends each span.
+        """
+        self._batch_spans_max = 1 if is_invoked else BATCH_SPANS_MAX
         self._disconnect()
         self._queue = []
         self._queue_bytes = 0
@@ -167,10 +172,7 @@ class Exporter:
         except OSError:
             connection.close()
             raise
-        from select import poll  # most functions have loaded it; the others shall start without it
-
-        self._socket, self._news = connection, poll()
-        self._news.register(connection.fileno(), POLLIN | POLLRDHUP)
+        self._socket, self._news = connection, _watch(connection)
         return connection
 
     def _read_answers(self) -> None:
@@ -248,6 +250,26 @@ class Exporter:
         self._answers = b""
         self._in_flight = []
         self._sent_ms = 0
+
+
+class _Unknown:
+    """In the place of a poll: there may always be something new."""
+
+    def poll(self, _timeout_ms: int) -> list[tuple[int, int]]:
+        """What makes the reader look for itself."""
+        return [(0, POLLIN | POLLRDHUP)]
+
+
+def _watch(connection: _socket.socket) -> Any:
+    """What tells whether there is something to be read."""
+    import select  # most functions have loaded it; the others shall start without it
+
+    poll: Any = getattr(select, "poll", None)
+    if type(poll).__name__ != "builtin_function_or_method":  # gevent's lets other work run, eventlet leaves none
+        return _Unknown()
+    news = poll()
+    news.register(connection.fileno(), POLLIN | POLLRDHUP)
+    return news
 
 
 def _head(path: str, host: str, content_type: str) -> bytes:

@@ -27,6 +27,7 @@ PATCHES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("http.client", "http_client", ("http.client", "urllib")),
     ("urllib3.connectionpool", "urllib3", ("urllib3",)),
     ("botocore.client", "botocore", ("botocore", "boto3")),
+    ("aiobotocore.client", "botocore", ("botocore", "aiobotocore")),
     ("httpx", "httpx", ("httpx",)),
     ("aiohttp.client", "aiohttp", ("aiohttp-client", "aiohttp")),
     ("redis.client", "redis", ("redis",)),
@@ -57,7 +58,7 @@ def install(environ: Mapping[str, str]) -> Tracer:
         if chosen.traces(*names):
             patches[module_name] = _patch(patch_name, tracer)
     sys.meta_path.insert(0, Finder(patches))
-    os.register_at_fork(after_in_child=exporter.after_fork)
+    os.register_at_fork(after_in_child=lambda: exporter.after_fork(is_invoked=tracer.invocation is not None))
     atexit.register(exporter.close)
     return tracer
 

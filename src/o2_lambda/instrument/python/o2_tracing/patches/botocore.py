@@ -1,4 +1,4 @@
-"""`botocore`, and with it `boto3`: a span for each call of an AWS API, and its context with what it sends."""
+"""`botocore` and `aiobotocore`, and with them `boto3`: a span for each call of an AWS API, its context in messages."""
 
 from __future__ import annotations
 
@@ -19,8 +19,14 @@ SUBJECTS = (
 
 
 def patch(module, tracer) -> None:
-    """Replaces `BaseClient._make_api_call`, which every method of every client calls."""
-    client = module.BaseClient
+    """Replaces `_make_api_call`, which every method of every client calls; that of aiobotocore is a coroutine."""
+    if hasattr(module, "AioBaseClient"):
+        _patch_asynchronous(module.AioBaseClient, tracer)
+    else:
+        _patch_blocking(module.BaseClient, tracer)
+
+
+def _patch_blocking(client, tracer) -> None:
     plain_call = client._make_api_call
 
     def _make_api_call(self, operation_name, api_params):
@@ -28,6 +34,28 @@ def patch(module, tracer) -> None:
         token = tracer.enter(span)
         try:
             result = plain_call(self, operation_name, api_params)
+        except BaseException as error:
+            drop_frame(error)
+            tracer.leave(token)
+            _note_answer(span, getattr(error, "response", None))
+            tracer.end(span, error)
+            raise
+        tracer.leave(token)
+        _note_answer(span, result)
+        tracer.end(span)
+        return result
+
+    client._make_api_call = _make_api_call
+
+
+def _patch_asynchronous(client, tracer) -> None:
+    plain_call = client._make_api_call
+
+    async def _make_api_call(self, operation_name, api_params):
+        span, api_params = _start(self, operation_name, api_params, tracer)
+        token = tracer.enter(span)
+        try:
+            result = await plain_call(self, operation_name, api_params)
         except BaseException as error:
             drop_frame(error)
             tracer.leave(token)

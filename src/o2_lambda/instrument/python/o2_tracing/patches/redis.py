@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..databases import start_query
+from ..databases import plain, start_query
 from .calls import trace_calls
 
 SCOPE = "o2_lambda.redis"
@@ -22,7 +22,7 @@ def patch(module, tracer) -> None:
         queued = [entry.args if hasattr(entry, "args") else entry[0] for entry in _queue(instance)]
         span = _start(tracer, instance, queued)
         if span is not None:
-            span.name = " ".join([str(each[0]) for each in queued[:COMMANDS_MAX]]) or SYSTEM
+            span.name = " ".join([_word(each) for each in queued[:COMMANDS_MAX]]) or SYSTEM
             span.set("db.operation.name", "PIPELINE")
             span.set("db.operation.batch.size", len(queued))
         return span
@@ -40,19 +40,24 @@ def patch(module, tracer) -> None:
 def _start(tracer, instance, commands):
     pool = getattr(instance, "connection_pool", None)  # a cluster has one for each node
     known = pool.connection_kwargs if pool is not None else {}
-    operation = str(commands[0][0]) if commands else ""
+    operation = _word(commands[0]) if commands else ""
     span = start_query(
         tracer, SCOPE, operation or SYSTEM,
         system=SYSTEM,
         operation=operation,
         namespace=str(known.get("db") or 0) if pool is not None else None,
-        text="\n".join([" ".join([str(each[0]), *["?"] * (len(each) - 1)]) for each in commands[:COMMANDS_MAX]]),
+        text="\n".join([" ".join([_word(each), *["?"] * (len(each) - 1)]) for each in commands[:COMMANDS_MAX]]),
         host=known.get("path") or known.get("host"),
         port=known.get("port", PORT) if known.get("host") else None,
     )  # fmt: skip
     if span is not None and pool is not None:
         span.set("network.transport", "unix" if known.get("path") else "tcp")
     return span
+
+
+def _word(command):
+    """Its first one, which may be bytes."""
+    return plain(command[0]) or str(command[0])
 
 
 def _queue(pipeline):
