@@ -21,7 +21,7 @@ from o2_lambda.layer.linking import DEFAULT_FLAVOUR, LINK_LOG, MODULE_UNITS, Bui
 from o2_lambda.layer.names import DEFAULT_VARIANTS, zip_name
 from o2_lambda.layer.store import Store
 from o2_lambda.layer.toolchain import host
-from tests.packaging.conftest import CACHE
+from tests.packaging.conftest import CACHE, skip_unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,6 +96,12 @@ def test_packing_twice_gives_the_same_bytes(zips: list[Path], flavour: str, tmp_
     assert [path.name for path in again] == [zip_name(arch, variant) for variant in DEFAULT_VARIANTS]
     for one, other in zip(zips, again, strict=True):
         assert hashlib.sha256(one.read_bytes()).digest() == hashlib.sha256(other.read_bytes()).digest()
+
+
+def test_a_variant_that_is_named_twice_is_built_once(flavour: str, tmp_path: Path) -> None:
+    """As by build.sh for node and python, which are one: two threads would write one file."""
+    with skip_unavailable():
+        assert len(build([host().arch], ["core", "core"], tmp_path, CACHE, flavour=flavour)) == 1
 
 
 def test_every_date_is_the_same(zips: list[Path]) -> None:

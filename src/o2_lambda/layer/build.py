@@ -60,7 +60,7 @@ def build(
     """
     store = Store(cache, made)
     lanes = list(dict.fromkeys(arches))  # side by side: some steps keep no more than one core busy, others both
-    wanted = list(variants)
+    wanted = list(dict.fromkeys(variants))
     flavours = {arch: flavour or DEFAULT_FLAVOUR[arch] for arch in lanes}
     _require_tools(flavours, wanted)
     builder = Builder(store)
