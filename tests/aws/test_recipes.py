@@ -45,6 +45,16 @@ def check_variables(variables: Mapping[str, Any]) -> None:
     assert {"O2_ORGANIZATION_ID", "O2_AUTHORIZATION_HEADER"} <= variables.keys()
 
 
+def test_every_permission_that_the_commands_take_is_named() -> None:
+    """Whoever writes a role for them finds all, and nothing that they do not use."""
+    calls = re.compile(r"\b(?:client|\))\.(?:get_paginator\(\"(\w+)\"|(\w+)\()")
+    sources = [path.read_text() for path in (RECIPES.parent / "src/o2_lambda/aws").glob("*.py")]
+    found = {name for source in sources for pair in calls.findall(source) for name in pair if "_" in name}
+    used = {name.title().replace("_", "") for name in found - {"get_paginator"}}
+    table = (RECIPES / "README.md").read_text().partition("IAM actions")[2]
+    assert used == set(re.findall(r"`(?:\w+:)?([A-Z]\w+)`", table))
+
+
 class Tagged(yaml.SafeLoader):
     """CloudFormation's short forms, `!Ref x` as {"Ref": "x"}."""
 
