@@ -210,6 +210,15 @@ def test_failed_start_is_told_without_a_request(event: str, phase: str) -> None:
     assert told["message"] == f"{phase.capitalize()} failed after 0.00 s: Runtime.ImportModuleError"
 
 
+def test_names_of_errors_are_text() -> None:
+    """A payload is looked at as Latin-1; what is taken out of it is what was meant."""
+    docket = Docket()
+    docket.hear("initReport", phase="init", status="error", errorType="Überlauf".encode().decode("latin-1"))
+    [told] = docket.records
+    assert told["record"]["errorType"] == "Überlauf"
+    assert told["message"] == "Init failed after 0.00 s: Überlauf"
+
+
 def test_failed_init_within_an_invocation_is_told_of_the_invocation() -> None:
     """A suppressed init fails the invocation: one record."""
     docket = Docket()

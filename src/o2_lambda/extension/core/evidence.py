@@ -8,6 +8,7 @@ its runtime has logged it.
 from __future__ import annotations
 
 from o2_lambda.extension.core.jsonscan import get, quote
+from o2_lambda.extension.core.payload import readable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Case:
         if isinstance(status, str):
             self.status = status
         if isinstance(error_type, str):
-            self.error_type = error_type
+            self.error_type = readable(error_type)
         for name in _METRICS:
             value = get(record, "metrics", name)
             if type(value) in (int, float) and 0 <= value < METRIC_LIMIT:
