@@ -40,3 +40,32 @@ def test_a_function_of_the_users_own_arrives(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "mine" in result.output
     assert "2 invocations, 2 failed\n" in result.output
+
+
+EXPORTS = """
+import json, os, time, urllib.request
+
+def export(path, **request):
+    url = os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] + path
+    body = json.dumps(request).encode()
+    urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": "application/json"})).read()
+
+def handler(event, context):
+    now = {"timeUnixNano": str(time.time_ns())}
+    record = {**now, "body": {"stringValue": "by OTLP"}}
+    export("/v1/logs", resourceLogs=[{"scopeLogs": [{"logRecords": [record]}]}])
+    point = {**now, "count": "1", "sum": 1, "bucketCounts": ["1", "0"], "explicitBounds": [5]}
+    metric = {"name": "size", "histogram": {"aggregationTemporality": 1, "dataPoints": [point]}}
+    export("/v1/metrics", resourceMetrics=[{"scopeMetrics": [{"metrics": [metric]}]}])
+"""
+
+
+def test_everything_arrives_of_a_function_that_exports_logs_and_histograms(tmp_path: Path) -> None:
+    """A histogram is several rows at the backend, and logs of both kinds lie in one stream there."""
+    (tmp_path / "app.py").write_text(EXPORTS)
+    result = run("app.handler", "--task-root", str(tmp_path), "--invocations", "3")
+    assert result.exit_code == 0, result.output
+    table = [line.split()[1:8:2] for line in result.output.splitlines() if line.startswith("│")]
+    assert ["otlp_logs", "3", "3", "3"] in table
+    [logs] = [counts for name, *counts in table if name == "logs"]
+    assert len(set(logs)) == 1
