@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import json
 import os
 import re
 import subprocess
@@ -65,6 +66,18 @@ def test_sizes_are_told_by_part(tmp_path: Path) -> None:
         "o2/python": (2, 20),
         "otel-instrument": (1, 10),
     }
+
+
+def test_every_bill_of_materials_has_a_namespace_of_its_own() -> None:
+    """SPDX asks for it: another file or another word about a component makes another document."""
+    work = notices.Component("thing", "1", "MIT", "somebody", "", "text")
+
+    def namespace(work: notices.Component, content: bytes) -> str:
+        document = json.loads(notices.entries([work], {"a": Entry(content)})[notices.SBOM].content)
+        return str(document["documentNamespace"])
+
+    assert namespace(work, b"a") == namespace(work, b"a")
+    assert len({namespace(work, b"a"), namespace(work, b"b"), namespace(work._replace(license="ISC"), b"a")}) == 3
 
 
 def test_a_step_is_done_once_per_set_of_ingredients(tmp_path: Path) -> None:

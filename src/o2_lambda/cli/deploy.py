@@ -13,7 +13,7 @@ from o2_lambda import __version__
 from o2_lambda.aws.package import read_package
 from o2_lambda.aws.publishing import Grant, publish_all
 from o2_lambda.cli.aws_options import FAILED, account_options, layer_options
-from o2_lambda.cli.aws_report import print_layers
+from o2_lambda.cli.aws_report import print_layers, working
 from o2_lambda.layer.names import FULL
 
 if TYPE_CHECKING:
@@ -60,14 +60,15 @@ def deploy(
     if org_id and not _ORGANIZATION.fullmatch(org_id):
         raise click.UsageError(f"--org-id takes an organization's id such as o-a1b2c3d4e5, got {org_id!r}")
     packages = [read_package(folder, layer) for layer in chosen_layers]
-    outcomes = publish_all(
-        account,
-        regions,
-        packages,
-        project_version=__version__,
-        grant=Grant(org_id) if public or org_id else None,
-        force=force,
-        dry_run=dry_run,
-    )
+    with working(f"Publishing {len(packages)} layers to {', '.join(regions)}"):
+        outcomes = publish_all(
+            account,
+            regions,
+            packages,
+            project_version=__version__,
+            grant=Grant(org_id) if public or org_id else None,
+            force=force,
+            dry_run=dry_run,
+        )
     print_layers(outcomes, as_json=as_json)
     sys.exit(FAILED if any(outcome.status == "failed" for outcome in outcomes) else 0)

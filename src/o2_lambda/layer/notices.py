@@ -125,7 +125,8 @@ def entries(works: list[Component], files: dict[str, Entry]) -> dict[str, Entry]
 
 def _document(works: list[Component], files: dict[str, Entry]) -> dict[str, object]:
     own, *others = works
-    contents = digest("".join(f"{name} {digest(files[name].content)}\n" for name in sorted(files)).encode())
+    told = [(name, digest(files[name].content)) for name in sorted(files)]
+    contents = digest(json.dumps([told, works]).encode())  # no two documents may have the same namespace
     return {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
