@@ -60,7 +60,7 @@ def deploy(
     if org_id and not _ORGANIZATION.fullmatch(org_id):
         raise click.UsageError(f"--org-id takes an organization's id such as o-a1b2c3d4e5, got {org_id!r}")
     packages = [read_package(folder, layer) for layer in chosen_layers]
-    with working(f"Publishing {len(packages)} layers to {', '.join(regions)}"):
+    with working(f"Publishing to {', '.join(regions)}"):
         outcomes = publish_all(
             account,
             regions,
