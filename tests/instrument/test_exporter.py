@@ -196,6 +196,8 @@ def test_refusals_count(scene: Scene, status: bytes, fails: bool) -> None:
     scene.export(b"two")
     assert (scene.exporter._failures == 1) is fails
     assert scene.exporter.dropped == 1
+    (line,) = scene.lines
+    assert f"status {status.decode()}" in line
 
 
 def test_a_connection_closed_while_idle_is_replaced(scene: Scene) -> None:
@@ -380,6 +382,19 @@ def test_what_was_lost_is_told_when_the_receiver_is_back(scene: Scene) -> None:
     (line,) = scene.lines
     assert line.startswith("traces reach 127.0.0.1:")
     assert line.endswith(" again; 7 spans were dropped")
+
+
+def test_what_did_not_fit_is_told_as_well(scene: Scene) -> None:
+    """Once, though the receiver was there all the time."""
+    scene.exporter.add("scope", b"x" * (module.QUEUE_BYTES_MAX + 1))
+    for number in range(3):
+        scene.export(b"%d" % number)
+        connection = scene.accepted[0] if scene.accepted else scene.accept()
+        receive(connection)
+        answer(connection, scene.exporter)
+    scene.exporter._read_answers()
+    (line,) = scene.lines
+    assert line.startswith("1 spans were dropped")
 
 
 def test_the_queues_size_is_exact_whatever_threads_do(scene: Scene) -> None:

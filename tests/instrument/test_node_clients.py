@@ -112,6 +112,33 @@ const ACTIONS = {
     await sfn();
     return [Object.keys(topic.MessageAttributes), Object.keys(machine)];
   },
+  aws_wrapped: async ({ url }) => {
+    const { EventBridgeClient, PutEventsCommand } = require('@aws-sdk/client-eventbridge');
+    const client = new EventBridgeClient({ endpoint: url, region: 'us-east-1', credentials, cacheMiddleware: true });
+    class PutCommand { // as those of lib-dynamodb are made
+      constructor(input) {
+        this.input = input;
+        this.clientCommand = new PutEventsCommand(input);
+        this.middlewareStack = this.clientCommand.middlewareStack;
+      }
+      resolveMiddleware(stack, ...rest) {
+        const handler = this.clientCommand.resolveMiddleware(stack.concat(this.middlewareStack), ...rest);
+        return async () => handler(this.clientCommand);
+      }
+    }
+    await client.send(new PutCommand(EVENTS));
+    await client.send(new PutEventsCommand(EVENTS));
+    await client.send(new PutEventsCommand(EVENTS));
+  },
+  aws_thrown: async () => {
+    const { SQSClient, SendMessageCommand } = require('@aws-sdk/client-sqs');
+    const client = new SQSClient({ region: 'us-east-1', credentials });
+    const command = new SendMessageCommand({});
+    command.resolveMiddleware = () => { throw new RangeError('at once'); };
+    const caught = [];
+    for (const sent of [undefined, command]) try { client.send(sent); } catch ({ message }) { caught.push(message); }
+    return caught;
+  },
   aws_stream: ({ url }) => new Promise((resolve, reject) => {
     const client = new (require('aws-sdk').S3)({
       endpoint: url, region: 'us-east-1', s3ForcePathStyle: true, credentials,
@@ -217,6 +244,23 @@ def test_requests_of_aws_calls_are_known_without_following_the_flow(run: Any, ta
     assert {call.parent_id for call in calls} == {root.span_id}
     assert {call.name for call in calls} == {"EventBridge.PutEvents"}
     assert sorted(call.attributes["server.address"] for call in calls) == ["127.0.0.1", "localhost"]
+
+
+def test_a_command_around_another_is_the_call_that_it_makes(run: Any, target: Target) -> None:
+    """As with the document client of DynamoDB. A client that keeps its middleware has one span a call, too."""
+    answer, (root, *calls) = run("aws_wrapped", 4)
+    assert answer == b"null"
+    assert [(call.name, call.parent_id) for call in calls] == [("EventBridge.PutEvents", root.span_id)] * 3
+    assert {call.attributes["server.port"] for call in calls} == {int(target.url.rpartition(":")[2])}
+    sent = [json.loads(body)["Entries"][0]["TraceHeader"] for _path, _headers, body in target.requests]
+    assert [call.span_id in trace for call, trace in zip(calls, sent, strict=True)] == [True] * 3
+
+
+def test_an_aws_call_that_throws_at_once_has_a_span(run: Any) -> None:
+    """And throws what it throws without one; what is no command has none."""
+    answer, (_root, call) = run("aws_thrown", 2)
+    assert json.loads(answer) == ["Cannot read properties of undefined (reading 'resolveMiddleware')", "at once"]
+    assert (call.name, call.status) == ("SQS.SendMessage", (2, "at once"))
 
 
 @pytest.mark.parametrize("options", [{}, VERSION_2], ids=["version 3", "version 2"])

@@ -220,8 +220,10 @@ def test_refusals_count(status: int, failures: int) -> None:
       s.answer = 'HTTP/1.1 {status} X\\r\\nContent-Length: 2\\r\\n\\r\\nno';
       await s.export('one');
       await until(() => s.exporter._inFlight.length === 0);
-      return [s.exporter._failures, s.exporter.dropped];""")
-    assert answer == [failures, 1]
+      return [s.exporter._failures, s.exporter.dropped, s.lines];""")
+    *counts, (line,) = answer
+    assert counts == [failures, 1]
+    assert f"status {status}" in line
 
 
 def test_an_answer_in_pieces_is_one_answer_and_two_at_once_are_two() -> None:
@@ -266,6 +268,21 @@ def test_the_queue_is_bounded_in_spans_and_bytes() -> None:
       s.add('x');
       return [...first, s.exporter._queue.length, s.exporter.dropped];""")
     assert answer == [2048, 5, 1, 6]
+
+
+def test_what_was_lost_is_told() -> None:
+    """When the receiver is back, and where it was there all the time: once."""
+    answer = play("""
+      s.exporter._failures = 1;
+      s.exporter.dropped = 7;
+      for (const text of ['one', 'x'.repeat(limits.QUEUE_BYTES_MAX + 1), 'two', 'three']) {
+        await s.export(text);
+        await until(() => s.exporter._inFlight.length === 0 && s.exporter._queue.length === 0);
+      }
+      return s.lines;""")
+    assert len(answer) == 2
+    assert answer[0].endswith(" again; 7 spans were dropped")
+    assert answer[1].startswith("1 spans were dropped")
 
 
 def test_a_connection_closed_while_idle_is_replaced() -> None:

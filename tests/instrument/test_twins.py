@@ -15,7 +15,8 @@ import pytest
 
 import o2_lambda.instrument
 from o2_lambda.instrument.python.o2_tracing import settings, triggers
-from o2_lambda.instrument.python.o2_tracing.patches import botocore
+from o2_lambda.instrument.python.o2_tracing.patches import aws_messages, botocore
+from o2_lambda.instrument.python.o2_tracing.spans import SpanContext
 from tests.instrument.test_events import (
     HTTP_API,
     LOAD_BALANCER,
@@ -194,6 +195,57 @@ def test_variables_mean_the_same_to_both() -> None:
             [limits.attributes, limits.event_attributes, limits.value_length, limits.links],
             [chosen.traces(name, "second") for name in ("redis", "http", "other")], lines,
         ], environment  # fmt: skip
+
+
+KIB = 1024
+OWN = {"own": {"DataType": "String", "StringValue": "x" * 100}, "raw": {"DataType": "Binary", "BinaryValue": b"x" * 50}}
+# What is sent, and whether it may grow by the context, without which it would be taken.
+MESSAGES: dict[str, tuple[str, dict[str, Any], bool]] = {
+    "small": ("SQS.SendMessage", {"MessageBody": "m"}, True),
+    "up to the limit": ("SQS.SendMessage", {"MessageBody": "m" * (256 * KIB - 10)}, False),
+    "in bytes": ("SQS.SendMessage", {"MessageBody": "\u00e9" * (128 * KIB - 10)}, False),
+    "with attributes": ("SNS.Publish", {"Message": "m" * (256 * KIB - 200), "MessageAttributes": OWN}, False),
+    "between the limits": ("SQS.SendMessage", {"MessageBody": "m" * (257 * KIB)}, True),
+    "the newer limit": ("SQS.SendMessage", {"MessageBody": "m" * (1024 * KIB - 10)}, False),
+    "batch": ("SQS.SendMessageBatch", {"Entries": [{"MessageBody": "m" * (26 * KIB - 100)}] * 10}, True),
+    "full batch": ("SQS.SendMessageBatch", {"Entries": [{"MessageBody": "m" * (256 * KIB // 10)}] * 10}, False),
+    "full batch of topics": (
+        "SNS.PublishBatch", {"PublishBatchRequestEntries": [{"Message": "m" * (256 * KIB // 8)}] * 8}, False,
+    ),
+}  # fmt: skip
+SENDING = """
+const { withContext } = require(`${process.argv[1]}/patches/aws_messages.js`);
+const context = { traceId: 'a'.repeat(32), spanId: 'b'.repeat(16), flags: 1, state: '', baggage: '' };
+const revive = (key, value) => (key === 'BinaryValue' ? Buffer.from(value) : value);
+for (const [call, input] of JSON.parse(require('fs').readFileSync(0, 'utf8'), revive)) {
+  const sent = withContext(...call.split('.'), input, context, ['tracecontext']);
+  console.log(JSON.stringify(sent).includes('traceparent'));
+}
+"""
+
+
+def test_a_message_never_outgrows_its_services_limit() -> None:
+    """Where the context would make a message or a batch too large, it goes without: nothing is lost by tracing."""
+    expected = [grows for _call, _sent, grows in MESSAGES.values()]
+    given = json.dumps([[call, sent] for call, sent, _ in MESSAGES.values()], default=bytes.decode)
+    command = [str(NODE), "-e", SENDING, str(LIB)]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=True, timeout=60)
+    context = SpanContext(b"a" * 16, b"b" * 8, 1)
+    ours = []
+    for call, sent, _ in MESSAGES.values():
+        service, operation = call.split(".")
+        grown = aws_messages.with_context(service, operation, sent, context, ("tracecontext",), None)
+        ours.append("traceparent" in str(grown))
+    assert ours == expected
+    assert [line == "true" for line in done.stdout.split()] == expected
+
+
+@pytest.mark.parametrize(("call", "sent"), [("SFN.StartExecution", {}), ("EventBridge.PutEvents", {"Entries": [{}]})])
+def test_an_older_botocore_is_not_given_what_it_refuses(call: str, sent: dict[str, Any]) -> None:
+    """Parameters that its description of the service does not have yet."""
+    older = SimpleNamespace(members={"Entries": SimpleNamespace(member=SimpleNamespace(members={"Source": None}))})
+    context = SpanContext(b"a" * 16, b"b" * 8, 1)
+    assert aws_messages.with_context(*call.split("."), sent, context, ("tracecontext",), older) == sent
 
 
 # Of the same type: how an object looks as text differs between the languages.

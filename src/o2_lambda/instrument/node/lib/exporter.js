@@ -29,7 +29,7 @@ class Exporter {
     this._address = address;
     this._announces = announces;
     this._head =
-      `POST ${address.path} HTTP/1.1\r\nHost: ${address.host}:${address.port}\r\n` +
+      `POST ${address.path} HTTP/1.1\r\nHost: ${this._place()}\r\n` +
       'Content-Type: application/x-protobuf\r\nContent-Length: ';
     this._codec = codec;
     this._clockMs = clockMs;
@@ -37,6 +37,8 @@ class Exporter {
     this._queue = [];
     this._queueBytes = 0;
     this.dropped = 0;
+    this._told = 0; // of them
+    this._refused = false; // by a status that no later attempt would change
     this._socket = null;
     this._connected = false;
     this._settled = null; // called once the connection stands or has failed, where somebody waits for that
@@ -258,11 +260,27 @@ class Exporter {
       return;
     }
     if (status.startsWith('2')) {
-      this._failures = 0;
+      if (this._failures > 0 || this.dropped > this._told) this._recovered();
       return;
     }
     this.dropped += spans || 0;
     if (status === '429' || status.startsWith('5')) this._fail(`status ${status}`);
+    else if (!this._refused) {
+      this._refused = true;
+      this._report(`${this._place()} refuses traces (status ${status})`);
+    }
+  }
+
+  _recovered() {
+    const lost = `${this.dropped - this._told} spans were dropped`;
+    const again = `traces reach ${this._place()} again; ${lost}`;
+    this._report(this._failures > 0 ? again : `${lost}: they did not fit into the queue, or were refused`);
+    this._told = this.dropped;
+    this._failures = 0;
+  }
+
+  _place() {
+    return `${this._address.host}:${this._address.port}`;
   }
 
   _fail(reason) {
@@ -271,8 +289,7 @@ class Exporter {
     this._failures += 1;
     this._skip = Math.min(2 ** (this._failures - 1), SKIP_MAX);
     if (this._failures === 1) {
-      const { host, port } = this._address;
-      this._report(`traces do not reach ${host}:${port} (${reason}): the function goes on, export is tried again`);
+      this._report(`traces do not reach ${this._place()} (${reason}): the function goes on, export is tried again`);
     }
   }
 

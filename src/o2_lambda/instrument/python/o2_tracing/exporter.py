@@ -62,7 +62,8 @@ class Exporter:
         self._queue_bytes = 0
         self._lock = allocate_lock()
         self._batch_spans_max = BATCH_SPANS_MAX
-        self.dropped = 0
+        self.dropped = self._told = 0
+        self._refused = False  # by a status that no later attempt would change
         self._socket: _socket.socket | None = None
         self._news: Any = None  # tells what has happened on that socket
         self._answers = b""
@@ -223,13 +224,22 @@ class Exporter:
             self._announces = status == b"200"
             return
         if status[:1] == b"2":
-            if self._failures:
-                self._failures = 0
-                self._report(f"traces reach {self._place()} again; {self.dropped} spans were dropped")
+            if self._failures or self.dropped > self._told:
+                self._recovered()
             return
         self.dropped += spans
-        if status in (b"429", b"503") or status[:1] == b"5":
+        if status == b"429" or status[:1] == b"5":
             raise OSError(f"status {status.decode('latin-1')}")
+        if not self._refused:
+            self._refused = True
+            self._report(f"{self._place()} refuses traces (status {status.decode('latin-1')})")
+
+    def _recovered(self) -> None:
+        told, self._told = self._told, self.dropped
+        failed, self._failures = self._failures, 0
+        lost = f"{self.dropped - told} spans were dropped"
+        again = f"traces reach {self._place()} again; {lost}"
+        self._report(again if failed else f"{lost}: they did not fit into the queue, or were refused")
 
     def _fail(self, reason: str) -> None:
         self.dropped += sum([spans for spans in self._in_flight if spans != ANNOUNCEMENT])

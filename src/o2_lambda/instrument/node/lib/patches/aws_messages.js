@@ -9,6 +9,7 @@ const { formatXray, inject } = require('../propagation.js');
 
 const ATTRIBUTES_MAX = 10; // of a message, by SQS
 const CLIENT_CONTEXT_CHARS_MAX = 3583; // by Lambda, of the base64 text
+const SIZES_MAX = [256 * 1024, 1024 * 1024]; // bytes of a message, or of all in a batch: by SNS, by SQS
 // Call -> system, where it goes, what parts the name from the rest of that, and the parameter with several messages.
 const SENDS = Object.assign(Object.create(null), {
   'SQS.SendMessage': ['aws_sqs', 'QueueUrl', '/'],
@@ -45,6 +46,7 @@ function withContext(service, operation, input, context, propagators) {
   const call = `${service}.${operation}`;
   if (call in SENDS) {
     const batch = SENDS[call][3];
+    if (!fits(batch ? input[batch] || [] : [input], pairs)) return input;
     if (!batch) return withAttributes(input, pairs);
     return { ...input, [batch]: (input[batch] || []).map((entry) => withAttributes(entry, pairs)) };
   }
@@ -55,6 +57,22 @@ function withContext(service, operation, input, context, propagators) {
     return { ...input, Entries: input.Entries.map((entry) => ({ TraceHeader, ...entry })) };
   }
   return input;
+}
+
+/** Whether the context is not what makes the messages too large. */
+function fits(messages, pairs) {
+  const size = messages.reduce((sum, message) => sum + sizeOf(message), 0);
+  const added = pairs.reduce((sum, [name, value]) => sum + name.length + 'String'.length + value.length, 0);
+  return !SIZES_MAX.some((most) => size <= most && size + messages.length * added > most);
+}
+
+/** Bytes of the body and of the attributes with their names and types. */
+function sizeOf({ MessageBody, Message, MessageAttributes }) {
+  const parts = [MessageBody || Message || ''];
+  for (const [name, { DataType = '', StringValue, BinaryValue }] of Object.entries(MessageAttributes || {})) {
+    parts.push(name, DataType, StringValue || BinaryValue || '');
+  }
+  return parts.reduce((sum, part) => sum + Buffer.byteLength(part), 0);
 }
 
 function withAttributes(message, pairs) {

@@ -3,7 +3,7 @@
 // The AWS SDK, version 3: a span for each call of an AWS API, and its context with what it sends.
 
 const { CALL } = require('../clients.js');
-const { returning } = require('../databases.js');
+const { attempt, returning } = require('../databases.js');
 const { KIND } = require('../spans.js');
 const messages = require('./aws_messages.js');
 
@@ -23,28 +23,35 @@ function patch(exported, tracer) {
   const { prototype } = exported.Client;
   const plain = prototype.send;
   prototype.send = function (command, ...rest) {
-    const span = begin(this, command, tracer);
+    const span = attempt(() => begin(this, command, tracer));
     if (span === null) return plain.call(this, command, ...rest);
     const call = () => plain.call(this, command, ...rest);
+    const keeps = Boolean(this.config.cacheMiddleware); // that of its first command
+    const end = (error, output) => finish(span, error, output, tracer);
     const at = rest.findIndex((value) => typeof value === 'function');
-    if (at >= 0) {
-      const answer = returning(tracer, rest[at]);
-      rest[at] = (error, output) => {
-        finish(span, error, output, tracer);
-        answer(error, output);
-      };
-      return covered(span, command, call, tracer);
+    try {
+      if (at >= 0) {
+        const answer = returning(tracer, rest[at]);
+        rest[at] = (error, output) => {
+          end(error, output);
+          answer(error, output);
+        };
+        return covered(span, command, call, tracer, keeps);
+      }
+      return covered(span, command, call, tracer, keeps).then(
+        (output) => {
+          end(undefined, output);
+          return output;
+        },
+        (error) => {
+          end(error);
+          throw error;
+        },
+      );
+    } catch (error) {
+      end(error);
+      throw error;
     }
-    return covered(span, command, call, tracer).then(
-      (output) => {
-        finish(span, undefined, output, tracer);
-        return output;
-      },
-      (error) => {
-        finish(span, error, undefined, tracer);
-        throw error;
-      },
-    );
   };
 }
 
@@ -53,8 +60,8 @@ function patch(exported, tracer) {
  * many promises of a call, and all that come after: where nothing else is in need of that, its requests are known by the id
  * that they carry.
  */
-function covered(span, command, call, tracer) {
-  if (tracer.follows || !command.middlewareStack) return tracer.within(span, call);
+function covered(span, command, call, tracer, keeps) {
+  if (tracer.follows || keeps || !command.middlewareStack) return tracer.within(span, call);
   const observe = (next) => (args) => {
     const { headers } = args.request;
     if (headers && headers[CALL] && span.endNs === 0n) {
@@ -70,8 +77,9 @@ function covered(span, command, call, tracer) {
 /** The span, or null. What is sent gets its context: a copy of the caller's parameters. */
 function begin(client, command, tracer) {
   const service = String(client.config.serviceId);
-  const operation = command.constructor.name.replace(/Command$/, '');
-  const span = start(tracer, service, operation, command);
+  const called = command.clientCommand || command; // the document client of DynamoDB wraps commands
+  const operation = called.constructor.name.replace(/Command$/, '');
+  const span = start(tracer, service, operation, called);
   if (span !== null) describeRegion(span, client);
   return span;
 }

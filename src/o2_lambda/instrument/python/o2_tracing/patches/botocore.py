@@ -77,15 +77,16 @@ def _start(client, operation, parameters, tracer):
         span = tracer.start_client(f"{service}.{operation}", scope=SCOPE)
         if span is not None:
             _describe_call(span, client, service, operation, parameters)
-            parameters = _with_context(service, operation, parameters, span, tracer)
+            parameters = _with_context(client, service, operation, parameters, span, tracer)
     except Exception:
         return None, parameters
     return span, parameters
 
 
-def _with_context(service, operation, parameters, span, tracer):
+def _with_context(client, service, operation, parameters, span, tracer):
     try:
-        return aws_messages.with_context(service, operation, parameters, span.context, tracer)
+        shape = client.meta.service_model.operation_model(operation).input_shape
+        return aws_messages.with_context(service, operation, parameters, span.context, tracer.settings.injects, shape)
     except Exception:  # parameters that botocore itself will refuse: sent as they are
         return parameters
 
