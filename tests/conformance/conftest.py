@@ -16,8 +16,7 @@ import pytest
 from o2_lambda.backend import BackendServer
 from o2_lambda.emulator import LambdaConfig, LocalLambda
 from o2_lambda.layer.source import EXTENSION_NAME, write_extension
-
-from .rie import free_port
+from tests.integration.wire import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

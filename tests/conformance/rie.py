@@ -20,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
+from tests.integration.wire import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
@@ -66,13 +68,6 @@ def _namespace() -> tuple[str, ...]:
         if tried.returncode == 0:
             return command
     return ()
-
-
-def free_port() -> int:
-    """A port that was free a moment ago, for programs that must be told one."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Rie:

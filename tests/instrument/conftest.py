@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 import threading
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from o2_lambda.backend import BackendServer
 from o2_lambda.emulator import LambdaConfig
 from o2_lambda.layer.source import write_extension
 from tests.instrument import running, servers
+from tests.integration.wire import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,14 +103,11 @@ class Function(running.Function):
         shutil.copytree(FUNCTIONS, task, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
         if source:
             (task / handler.partition(".")[0]).with_suffix(".py").write_text(source)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
         variables = {
             "O2_ENDPOINT": backend.url,
             "O2_ORGANIZATION_ID": "default",
             "O2_AUTHORIZATION_HEADER": backend.authorization_header,
-            "O2_OTLP_PORT": str(port),
+            "O2_OTLP_PORT": str(free_port()),
             **({"AWS_LAMBDA_EXEC_WRAPPER": str(WRAPPER)} if traced else {}),
             **environment,
         }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 import threading
 from functools import cache
@@ -17,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from o2_lambda.emulator import LambdaConfig
 from o2_lambda.emulator.config import ON_DEMAND
 from tests.instrument.running import Function
+from tests.integration.wire import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -180,7 +180,7 @@ class NodeFunction(Function):
         for name, source in files.items():
             (task / name).parent.mkdir(parents=True, exist_ok=True)
             (task / name).write_text(source)
-        variables = {"O2_OTLP_PORT": str(port or closed_port()), **environment}
+        variables = {"O2_OTLP_PORT": str(port or free_port()), **environment}
         if wrapper is not None:
             variables["AWS_LAMBDA_EXEC_WRAPPER"] = str(wrapper)
         node = node or str(shutil.which("node"))
@@ -198,14 +198,6 @@ class NodeFunction(Function):
             initialization_type=initialization,
         )
         super().__init__(config)
-
-
-def closed_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _older_client(folder: Path) -> Path:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration.wire import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,12 +29,6 @@ def program(name: str, *, folders: list[Path] | None = None) -> str:
     if path is None:
         pytest.skip(f"no {name} here")
     return path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from tests.instrument import nodes
 from tests.instrument.nodes import NodeFunction
 from tests.instrument.test_node_api import bundle
 from tests.instrument.test_node_function import wrapper
+from tests.integration.wire import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,7 +151,7 @@ def test_requests_in_a_bundle_have_the_spans_of_calls(
 def test_what_a_request_does_not_tell_is_left_out(tmp_path: Path, wrapper: Path, target: Target) -> None:
     """Then the method of HTTP is in the name; errors and attempts show; what only looks like a call does no harm."""
     target.headers = {"x-amzn-ErrorType": "StateMachineDoesNotExist:http://somewhere"}
-    options = {"wrapper": wrapper, "CLOSED_PORT": str(nodes.closed_port())}
+    options = {"wrapper": wrapper, "CLOSED_PORT": str(free_port())}
     spans = calls(tmp_path, bundle(tmp_path, ODD), target, 8, **options)
     (listed, published), failed, likenesses = spans[:2], spans[2:5], spans[5:]
     assert [span.name for span in (listed, published)] == ["Lambda GET", "SNS POST"]

@@ -12,6 +12,7 @@ import pytest
 from tests.instrument import nodes
 from tests.instrument.nodes import NodeFunction
 from tests.instrument.test_node_function import receiver, without_ids, wrapper
+from tests.integration.wire import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ __all__ = ["receiver", "wrapper"]  # fixtures
 MISSING = nodes.unavailable()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING or "available")
 CLIENT, PRODUCER = 3, 4
-CLOSED_PORT = nodes.closed_port()
+CLOSED_PORT = free_port()
 VERSION_2 = {"SDK": "aws-sdk", "AWS_SDK_JS_SUPPRESS_MAINTENANCE_MODE_MESSAGE": "1"}
 
 CALLS = """

@@ -15,6 +15,7 @@ from tests.instrument.nodes import NodeFunction
 from tests.instrument.recording import ENVIRONMENT, OFFICIAL, OURS, Recorded, record
 from tests.instrument.test_events import HTTP_API, LOAD_BALANCER, REST_API, sqs
 from tests.instrument.test_node_function import wrapper
+from tests.integration.wire import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,9 +155,7 @@ def recorded(
 
     target = Target()
     events = {name: {"do": name, **stores(name)} for name in DATABASES}
-    events |= {
-        name: {"do": name, "url": target.url, "closed": nodes.closed_port()} for name in CALLS if name not in DATABASES
-    }
+    events |= {name: {"do": name, "url": target.url, "closed": free_port()} for name in CALLS if name not in DATABASES}
     yield {by: record(by, events | EVENTS, start) for by in (OFFICIAL, OURS)}
     target.close()
 
