@@ -140,7 +140,7 @@ def words(run: Run) -> dict[str, str]:
             found |= _answer_words(life + entry["step"], entry, request_ids)
         elif entry["mark"] == "event" and entry["deadline_ms"]:
             seconds = (entry["deadline_ms"] - entry["at_ms"]) / 1000
-            found[f"{life}{entry['call']}/body.deadlineMs"] = f"some {round(seconds / 2) * 2} s ahead"
+            found[f"{life}{entry['call']}/body.deadlineMs"] = f"some {round(seconds, -1):.0f} s ahead"
     for number, answer in enumerate(run.answers, 1):
         found[f"client {number}/status"] = str(answer.status)
         for header in ("content-type", "x-amz-function-error"):
