@@ -16,7 +16,7 @@ import pytest
 from tests.integration.otlp_requests import JSON, PATHS, PROTOBUF, export_request
 from tests.integration.rig import with_otlp
 from tests.integration.test_otlp import END, Client, connected, flushed
-from tests.integration.wire import PATIENCE_S
+from tests.integration.wire import PATIENCE_S, eventually
 
 if TYPE_CHECKING:
     from tests.integration.rig import Arena, Rig
@@ -33,6 +33,10 @@ def memory_kb(rig: Rig, what: str = "VmRSS") -> int:
     return int(re.search(rf"^{what}:\s+(\d+) kB", status, re.MULTILINE)[1])  # type: ignore[index] # always there
 
 
+def descriptors(rig: Rig) -> int:
+    return len(list(Path(f"/proc/{rig.process.pid}/fd").iterdir()))
+
+
 def reset_peak(rig: Rig) -> None:
     """VmHWM counts from here on."""
     Path(f"/proc/{rig.process.pid}/clear_refs").write_text("5")
@@ -43,7 +47,7 @@ def test_connections_without_number(arena: Arena) -> None:
     rig = arena.rig(**END, **with_otlp())
     rig.invocation("before")
     port = int(rig.lambda_.destination[1])
-    descriptors = len(list(Path(f"/proc/{rig.process.pid}/fd").iterdir()))
+    open_before = descriptors(rig)
     before_kb = memory_kb(rig)
     for number in range(FLOOD):
         with socket.create_connection(("127.0.0.1", (rig.otlp_port, port)[number % 2]), timeout=PATIENCE_S) as client:
@@ -54,7 +58,7 @@ def test_connections_without_number(arena: Arena) -> None:
     rig.invocation("after")
     assert rig.sink.lines() == ["before", "after"]
     assert memory_kb(rig) - before_kb < GROWTH_KB_MAX
-    assert len(list(Path(f"/proc/{rig.process.pid}/fd").iterdir())) <= descriptors + 64
+    assert descriptors(rig) <= open_before + 64
     assert rig.end().ledger["logs"]["held"] == 0
 
 
@@ -188,6 +192,35 @@ def test_clients_that_trickle_hold_nobody_up(arena: Arena) -> None:
         for client in clients:
             client.send(b"x")
         assert rig.sink.lines() == ["before", "beside"]
+    assert rig.end().status == 0
+
+
+@pytest.mark.parametrize("words", [b"", b"POST /v1/traces HTTP/1.1\r\nContent-Le"])
+@pytest.mark.parametrize("place", ["telemetry", "otlp"])
+def test_as_many_clients_as_are_let_in_do_not_lock_lambda_out(arena: Arena, place: str, words: bytes) -> None:
+    """Silent, or in the middle of a request: one of them makes room where Lambda comes anew."""
+    rig = arena.rig(**END, **with_otlp())
+    rig.invocation("before")
+    rig.lambda_.hang_up_telemetry()
+    port = rig.otlp_port if place == "otlp" else int(rig.lambda_.destination[1])
+    enough = descriptors(rig) + 62
+    with ExitStack() as stack:
+        for _ in range(64):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)).send(words)
+        eventually(lambda: descriptors(rig) >= enough, "as many as are let in")
+        rig.invocation("after")
+        assert rig.sink.lines() == ["before", "after"]
+    assert rig.end().status == 0
+
+
+def test_who_never_says_that_it_is_lambda_is_hung_up_on(arena: Arena) -> None:
+    """Else as many as are let in would keep SDKs out for good."""
+    rig = arena.rig(patch="from o2_lambda.extension.io import listener\nlistener.STALL_MS_MAX = 100", **END)
+    rig.invocation("before")
+    with socket.create_connection(("127.0.0.1", int(rig.lambda_.destination[1])), timeout=PATIENCE_S) as client:
+        assert client.recv(1) == b""
+    rig.invocation("after")
+    assert rig.sink.lines() == ["before", "after"]
     assert rig.end().status == 0
 
 

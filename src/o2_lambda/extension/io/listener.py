@@ -56,6 +56,7 @@ class Connection:
         "content_type",
         "discarded",
         "hanging_up",
+        "is_lambda",
         "is_telemetry",
         "number",
         "out",
@@ -67,6 +68,7 @@ class Connection:
         self.sock = sock
         self.number = number
         self.is_telemetry = is_telemetry
+        self.is_lambda = False  # it has sent telemetry, to a path that nobody else knows
         self.active_ms = now.ms
         self.closing = False
         self.hanging_up = False  # refused: what still comes is discarded until the client has read the answer
@@ -80,10 +82,12 @@ class Connection:
         return not self.hanging_up and not self.parser.is_idle and now.ms - self.active_ms < PATIENCE_MS
 
     def is_stalled(self, now: Now) -> bool:
-        """Silent for too long in the middle of a message, over unread answers, or after a refusal."""
+        """Silent for too long in a message, over unread answers, after a refusal, or in the place of Lambda."""
         if self.hanging_up:
             return now.ms - self.active_ms > HANG_UP_MS_MAX
-        return (self.out != b"" or not self.parser.is_idle) and now.ms - self.active_ms > STALL_MS_MAX
+        claims_to_be_lambda = self.is_telemetry and not self.is_lambda
+        is_awaited = self.out != b"" or not self.parser.is_idle or claims_to_be_lambda
+        return is_awaited and now.ms - self.active_ms > STALL_MS_MAX
 
 
 class Listener:
@@ -106,7 +110,7 @@ class Listener:
             return None
         sock = type(listening)(fileno=fd)
         sock.setblocking(False)
-        if len(self.connections) >= CONNECTIONS_MAX and not self._make_room():
+        if len(self.connections) >= CONNECTIONS_MAX and not self._make_room(is_telemetry=is_telemetry):
             sock.close()
             return None
         self._numbers += 1
@@ -150,6 +154,7 @@ class Listener:
 
     def _take(self, connection: Connection, message: Message, now: Now) -> None:
         if connection.is_telemetry:
+            connection.is_lambda = True
             # Answer first: Lambda waits for it, and nothing that is wrong with the content is its fault.
             self._answer(connection, 200, b"", "")
             self._engine.telemetry(message.body, connection.number, now)
@@ -200,12 +205,16 @@ class Listener:
             pass  # gone by itself, or somebody else took the descriptor
         self._spare_fd = _spare_fd()
 
-    def _make_room(self) -> bool:
-        """Drops the OTLP client that has been idle for longest; Lambda's own connection is never dropped."""
-        idle = [c for c in self.connections.values() if c.parser.is_idle and not c.is_telemetry]
-        if not idle:
+    def _make_room(self, *, is_telemetry: bool) -> bool:
+        """Drops the OTLP client that has been idle for longest; any that is not Lambda where Lambda may be coming."""
+        others = [
+            each
+            for each in self.connections.values()
+            if not each.is_lambda and (is_telemetry or (each.parser.is_idle and not each.is_telemetry))
+        ]
+        if not others:
             return False
-        self.close(min(idle, key=lambda connection: connection.active_ms))
+        self.close(min(others, key=lambda each: (not each.parser.is_idle, each.active_ms)))
         return True
 
     def _admit_telemetry(self, message: Message) -> None:
