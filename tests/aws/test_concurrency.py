@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -160,6 +162,24 @@ def test_ctrl_c_ends_at_once_and_tells_what_was_done(aws: Aws, busy_from: int) -
     ]
     assert {each["detail"] for each in outcomes[busy_from:]} == {"interrupted", "interrupted before it was begun"}
     assert [name for name in names if aws.layers(name)] == names[:busy_from]
+
+
+def test_ctrl_c_does_not_wait_for_an_aws_that_is_silent() -> None:
+    """A network that is gone holds a request for minutes: whoever only reads gets the prompt back at once."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        keys = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "testing")
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environment = {**os.environ, **keys, "AWS_ENDPOINT_URL": address, "AWS_REGION": REGION}
+        command = ["env", "--default-signal=INT", Path(sys.executable).with_name("o2-lambda"), "status"]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                connection, _address = silent.accept()
+                process.send_signal(signal.SIGINT)
+                _, text = process.communicate(timeout=20)
+            finally:
+                process.kill()
+            connection.close()
+    assert (process.returncode, text.split()) == (1, ["Aborted!"])
 
 
 def test_throttled_writes_are_repeated(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:

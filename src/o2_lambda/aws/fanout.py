@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from o2_lambda.aws.errors import AwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,27 +48,37 @@ def for_each(
 ) -> list[Done[Item, Result]]:
     """Work on all items and return what became of each, in their order. Bugs are raised, AWS's troubles returned.
 
-    Ctrl-C begins nothing more and ends what waits. It is raised, but with `writes` each item left comes back as an
-    error: what was done before can still be told.
+    Ctrl-C begins nothing more and ends what waits. It is raised at once, but with `writes` what is under way comes to
+    its end, and each item left comes back as an error: what was done can still be told.
     """
-
-    def guarded(item: Item) -> Done[Item, Result]:
-        try:
-            return Done(item, work(item), None)
-        except (AwsError, BotoCoreError, ClientError) as error:
-            return Done(item, None, error)
-
+    futures: dict[Future[Done[Item, Result]], Item] = {Future(): item for item in items}
+    left = iter(futures.items())  # each goes to one of the threads
     _interrupted.clear()
-    with ThreadPoolExecutor(WORKERS_MAX, thread_name_prefix="aws") as pool:
-        futures = {pool.submit(guarded, item): item for item in items}
-        try:
-            wait(futures)
-        except KeyboardInterrupt:
-            _interrupted.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            if not writes:
-                raise
+    for _ in range(min(WORKERS_MAX, len(futures))):
+        # A daemon, for which the end of the program does not wait: AWS may be silent for minutes.
+        threading.Thread(target=_labour, args=(left, work), name="aws", daemon=True).start()
+    try:
+        wait(futures)
+    except KeyboardInterrupt:
+        _interrupted.set()
+        for future in futures:
+            future.cancel()
+        if not writes:
+            raise
+        wait(futures)
     return [
         Done(item, None, AwsError("interrupted before it was begun")) if future.cancelled() else future.result()
         for future, item in futures.items()
     ]
+
+
+def _labour(left: Iterator[tuple[Future[Done[Item, Result]], Item]], work: Callable[[Item], Result]) -> None:
+    for future, item in left:
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            future.set_result(Done(item, work(item), None))
+        except (AwsError, BotoCoreError, ClientError) as error:
+            future.set_result(Done(item, None, error))
+        except Exception as bug:  # noqa: BLE001 - raised where the result is asked for
+            future.set_exception(bug)
