@@ -79,6 +79,30 @@ def test_calls_of_forked_processes_belong_to_the_invocation(start: Any, spans: A
     assert len(rows) == 6
 
 
+FORWARDING = """
+import email.message
+import http.client
+
+def handler(event, _context):
+    given = email.message.Message()
+    for name, value in (("X-Part", "1"), ("X-Part", "2"), ("X-Own", "kept")):
+        given[name] = value
+    connection = http.client.HTTPConnection(event["url"].partition("//")[2])
+    connection.request("GET", "/", headers=given)
+    return connection.getresponse().status, given.items()
+"""
+
+
+def test_a_header_may_be_sent_several_times(start: Any, spans: Any, target: Target) -> None:
+    """As when a function passes the headers of a message on; the message stays as it was."""
+    with start("forwarding.handler", source=FORWARDING) as function:
+        answer = json.loads(function.invoke({"url": target.url}))
+    assert answer == [200, [["X-Part", "1"], ["X-Part", "2"], ["X-Own", "kept"]]]
+    ((_path, headers, _body),) = target.requests
+    assert (headers["x-part"], headers["x-own"]) == ("2", "kept")  # of several, the server keeps the last
+    assert headers["traceparent"].split("-")[2] == spans()[1]["span_id"]
+
+
 GREEN = """
 import select
 del select.poll  # as eventlet does

@@ -240,6 +240,14 @@ def test_a_message_never_outgrows_its_services_limit() -> None:
     assert [line == "true" for line in done.stdout.split()] == expected
 
 
+def test_a_batch_of_thousands_is_not_read_to_its_end() -> None:
+    """Where more messages have a context than a span can have links: one more is read, which counts as dropped."""
+    batch = records(*[sqs(messageAttributes=attribute("stringValue")) for _ in range(10_000)])
+    (from_node,) = by_node([(batch, None)])
+    assert len(from_node["links"]) == len(by_python(batch, None)["links"]) == 129
+    assert len(triggers.read(batch, None, settings.PROPAGATORS_READ, 5).links) == 6
+
+
 @pytest.mark.parametrize(("call", "sent"), [("SFN.StartExecution", {}), ("EventBridge.PutEvents", {"Entries": [{}]})])
 def test_an_older_botocore_is_not_given_what_it_refuses(call: str, sent: dict[str, Any]) -> None:
     """Parameters that its description of the service does not have yet."""

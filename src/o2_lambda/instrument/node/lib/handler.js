@@ -123,7 +123,7 @@ class Invocations {
     try {
       if (tracer.aside) return null;
       this._look();
-      const trigger = readTrigger(event, context, tracer.settings.extracts);
+      const trigger = readTrigger(event, context, tracer.settings);
       const { kind, parent } = trigger;
       const span = tracer.start(trigger.name || context.functionName, { kind, scope: SCOPE, parent });
       span.context.baggage = trigger.baggage;
@@ -222,10 +222,10 @@ function imitate(traced, handler) {
   return traced;
 }
 
-function readTrigger(event, context, propagators) {
+function readTrigger(event, context, { extracts, limits }) {
   const triggers = require('./triggers.js'); // once the first event is asked for
   try {
-    return triggers.read(event, context, propagators);
+    return triggers.read(event, context, extracts, limits.links);
   } catch {
     return new triggers.Trigger('other'); // an event that looks like one of AWS's and is not
   }

@@ -9,15 +9,15 @@ const { Trigger, isObject } = require('./triggers.js');
 const SCHEDULED = 'Scheduled Event';
 
 /** The trigger of an event with records or of EventBridge; null for a source that is not known. */
-function read(event, records, propagators) {
+function read(event, records, propagators, linksMax) {
   if (!Array.isArray(records) || records.length === 0) return eventBridge(event);
   const reader = READERS[records[0].eventSource || records[0].EventSource];
-  return reader ? reader(records.filter(isObject), propagators) : null;
+  return reader ? reader(records.filter(isObject), propagators, linksMax) : null;
 }
 
 function consumer(trigger, attributes, links = []) {
   const name = `${attributes['messaging.destination.name'] ?? 'multiple_sources'} process`;
-  return new Trigger(trigger, { kind: KIND.CONSUMER, name, attributes, links: links.filter((link) => link !== null) });
+  return new Trigger(trigger, { kind: KIND.CONSUMER, name, attributes, links });
 }
 
 function batch(system, sources, count) {
@@ -29,6 +29,17 @@ function batch(system, sources, count) {
   };
   if (new Set(sources).size === 1) [attributes['messaging.destination.name']] = sources;
   return attributes;
+}
+
+/** Those that there are, and one more than a span can have, which counts as dropped: a batch has up to 10,000. */
+function first(records, read, linksMax) {
+  const found = [];
+  for (const record of records) {
+    if (found.length > linksMax) break;
+    const link = read(record);
+    if (link !== null) found.push(link);
+  }
+  return found;
 }
 
 function last(arn, separator = ':') {
@@ -57,23 +68,24 @@ function linkedNotification(body, propagators) {
   return isObject(message) ? linked(message.MessageAttributes, 'Value', propagators) : null;
 }
 
-function sqs(records, propagators) {
+function sqs(records, propagators, linksMax) {
   const attributes = batch('aws_sqs', records.map((record) => last(record.eventSourceARN)), records.length);
   if (records.length === 1) attributes['messaging.message.id'] = records[0].messageId;
-  const links = records.map((record) => {
+  const sender = (record) => {
     const xray = (record.attributes || {}).AWSTraceHeader;
     const link =
       linked(record.messageAttributes, 'stringValue', propagators) || linkedNotification(record.body, propagators);
     return link === null && typeof xray === 'string' ? propagation.parseXray(xray) : link;
-  });
-  return consumer('pubsub', attributes, links);
+  };
+  return consumer('pubsub', attributes, first(records, sender, linksMax));
 }
 
-function sns(records, propagators) {
+function sns(records, propagators, linksMax) {
   const messages = records.map((record) => record.Sns || {});
   const attributes = batch('aws.sns', messages.map((message) => last(message.TopicArn)), records.length);
   if (messages.length === 1) attributes['messaging.message.id'] = messages[0].MessageId;
-  return consumer('pubsub', attributes, messages.map((item) => linked(item.MessageAttributes, 'Value', propagators)));
+  const sender = (message) => linked(message.MessageAttributes, 'Value', propagators);
+  return consumer('pubsub', attributes, first(messages, sender, linksMax));
 }
 
 function kinesis(records) {

@@ -24,7 +24,7 @@ class Trigger {
 const PLAIN = new Trigger('other');
 
 /** Recognises API Gateway (REST and HTTP), ALB, function URLs, SQS, SNS, Kinesis, DynamoDB, S3, EventBridge. */
-function read(event, context, propagators) {
+function read(event, context, propagators, linksMax = 128) {
   if (isObject(event)) {
     const asked = event.requestContext;
     if (isObject(asked) && ('http' in asked || 'httpMethod' in event)) {
@@ -32,7 +32,7 @@ function read(event, context, propagators) {
     }
     const records = event.Records;
     if ((Array.isArray(records) && isObject(records[0])) || 'detail-type' in event) {
-      const found = require('./message_events.js').read(event, records, propagators);
+      const found = require('./message_events.js').read(event, records, propagators, linksMax);
       if (found !== null) return found;
     }
   }

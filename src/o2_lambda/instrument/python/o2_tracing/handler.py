@@ -153,7 +153,7 @@ class _Invocation:
 
 def _trigger(event: Any, context: Any, tracer: Tracer) -> triggers.Trigger:
     try:
-        return triggers.read(event, context, tracer.settings.extracts)
+        return triggers.read(event, context, tracer.settings.extracts, tracer.settings.limits.links)
     except Exception:  # an event that looks like one of AWS's and is not
         return triggers.Trigger("other")
 

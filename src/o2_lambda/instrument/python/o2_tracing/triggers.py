@@ -41,7 +41,7 @@ class Trigger:
         self.is_http = trigger == "http"
 
 
-def read(event: Any, context: Any, propagators: tuple[str, ...]) -> Trigger:
+def read(event: Any, context: Any, propagators: tuple[str, ...], links_max: int = 128) -> Trigger:
     """Recognises API Gateway (REST and HTTP), ALB, function URLs, SQS, SNS, Kinesis, DynamoDB, S3, EventBridge."""
     if isinstance(event, dict):
         asked = event.get("requestContext")
@@ -53,7 +53,7 @@ def read(event: Any, context: Any, propagators: tuple[str, ...]) -> Trigger:
         if (isinstance(records, list) and records and isinstance(records[0], dict)) or "detail-type" in event:
             from . import message_events
 
-            found = message_events.read(event, records, propagators)
+            found = message_events.read(event, records, propagators, links_max)
             if found is not None:
                 return found
     return _direct(event, context, propagators)

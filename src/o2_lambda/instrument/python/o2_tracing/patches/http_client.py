@@ -44,6 +44,16 @@ def patch(module, tracer) -> None:
     connection.request, connection.getresponse = request, getresponse
 
 
+def _copied(headers, message):
+    """A message, such as the headers of a request that is passed on, may have one several times."""
+    if not isinstance(headers, message):
+        return dict(headers)
+    copy = message()
+    for name, value in headers.items():
+        copy[name] = value
+    return copy
+
+
 def _start(connection, method, url, headers, tracer, module):
     """The span, or None, and the headers to send."""
     try:
@@ -53,7 +63,7 @@ def _start(connection, method, url, headers, tracer, module):
             scheme = "https" if isinstance(connection, secure) else "http"
             host, port = connection._tunnel_host or connection.host, connection._tunnel_port or connection.port
             describe_http(span, method, scheme=scheme, host=host, port=port, url=full_url(scheme, host, port, url))
-            copy = dict(headers)
+            copy = _copied(headers, module.email.message.Message)
             inject_missing(span, tracer.settings.injects, copy)
             headers = copy
     except Exception:
