@@ -22,6 +22,7 @@ from o2_lambda.cli.demo_report import SAMPLE_NAME, Findings, collect, show
 from o2_lambda.cli.local import read_event
 from o2_lambda.emulator import ConfigError, EmulatorError, LambdaConfig, LocalLambda
 from o2_lambda.emulator.runtimes import resolve
+from o2_lambda.extension.boot import OTLP_PORT
 from o2_lambda.layer.source import write_extension
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ SAMPLE = Path(__file__).parent / "sample"
 SAMPLE_EVENTS = ({"order": 1}, {"order": 2}, {"order": 3, "fail": True}, {"order": 4})
 TIMEOUT_MS = 30_000
 MEMORY_MB = 512
-OTLP_PORT = 4318
 
 
 @click.command(short_help="See logs and traces of a function, all on this machine.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from o2_lambda.extension.boot import OTLP_PORT
 from o2_lambda.extension.core.flush import AUTO, STRATEGIES
 from o2_lambda.extension.core.lines import LEVELS
 
@@ -26,7 +27,6 @@ LOG_FIELDS = (
     "level",
 )
 HOLD, PASSIVE = "hold", "passive"
-OTLP_PORT = 4318
 
 
 class Setting:
