@@ -276,6 +276,30 @@ SDK_KINDS = {
 BANNER = "--banner:js=import{createRequire as c}from'module';const require=c(import.meta.url);"
 
 
+FRAMEWORK = """
+const { context, propagation, trace, ROOT_CONTEXT, SpanKind } = require('@opentelemetry/api');
+const tracer = trace.getTracer('framework');
+exports.handler = async ({ headers = {} }) => {
+  for (const from of [ROOT_CONTEXT, context.active()]) {
+    tracer.startSpan('request', { kind: SpanKind.SERVER }, propagation.extract(from, headers)).end();
+  }
+  tracer.startSpan('job', {}, ROOT_CONTEXT).end();
+};
+"""
+
+
+def test_a_frameworks_span_of_the_request_lies_below_the_invocations(
+    tmp_path: Path, wrapper: Path, receiver: Receiver
+) -> None:
+    """Though it is made out of the request's headers; any other span without a parent is a root, as asked."""
+    with NodeFunction(tmp_path, {"index.js": FRAMEWORK}, wrapper=wrapper, port=receiver.port) as function:
+        function.invoke({})
+        function.invoke({"headers": {"traceparent": f"00-{TRACE}-{SPAN}-01"}})
+    for root, *requests, job in zip(*[iter(receiver.spans(8))] * 4, strict=True):
+        assert [(span.parent_id, span.trace_id) for span in requests] == [(root.span_id, root.trace_id)] * 2
+        assert (job.name, job.parent_id) == ("job", "")
+
+
 @pytest.mark.parametrize("kind", SDK_KINDS)
 def test_an_sdk_of_the_functions_own_has_the_field_to_itself(
     tmp_path: Path, wrapper: Path, receiver: Receiver, kind: str

@@ -10,6 +10,7 @@ const { traceStateOf } = require('./values.js');
 const NS_PER_MS = 1e6;
 const NS_PER_S = 1_000_000_000n;
 const NS_MAX = 2n ** 63n - 1n;
+const SERVER = 1; // the API counts kinds from 0
 const ZERO_TRACE = '0'.repeat(32);
 const ZERO_SPAN = '0'.repeat(16);
 
@@ -52,7 +53,7 @@ class ApiTracer {
     if (tracer.aside) return this._theirs().startSpan(name, options, context);
     const wanted = options || {};
     const within = context || this._manager.active();
-    const parent = wanted.root ? null : parentIn(within);
+    const parent = wanted.root ? null : this._parent(wanted.kind, within);
     if (suppressed(within)) return new Remote(parent || new SpanContext(ZERO_TRACE, ZERO_SPAN, 0));
     const span = tracer.start(String(name), {
       kind: (wanted.kind || 0) + 1, // OTLP counts from 1
@@ -71,6 +72,15 @@ class ApiTracer {
     const context = given || this._manager.active();
     const span = this.startSpan(name, options, context);
     return this._manager.with(context.setValue(SPAN, span), call, undefined, span);
+  }
+
+  /** That in `within`; the invocation for a framework's span of its request, whose headers are those of the event. */
+  _parent(kind, within) {
+    const found = parentIn(within);
+    const { invocation } = this._tracer;
+    if (kind !== SERVER || invocation === null) return found;
+    const isEvents = found === null || (invocation.parent !== null && invocation.parent.spanId === found.spanId);
+    return isEvents ? invocation.context : found;
   }
 
   _theirs() {
