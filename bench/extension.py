@@ -5,9 +5,9 @@
 
 Without --executable the layer's is built and taken out of the zip. Beside it the extension from source, a C program
 that does the least an extension can do (the floor) and every --vs are measured, in turns: one run of each, then the
-next round, so that what else the machine does meets all of them. Each run is a fresh process. Printed are medians
-with minimum and maximum, and ratios to the first column; machine, load and command come first. Where it may, the
-bench runs with real-time priority, the scenarios with a CPU quota excepted.
+next round in another order, so that what else the machine does meets all of them. Each run is a fresh process. Printed
+are medians with minimum and maximum, and ratios to the first column; machine, load and command come first. Where it
+may, the bench runs with real-time priority, the scenarios with a CPU quota excepted.
 """
 
 from __future__ import annotations
@@ -118,8 +118,7 @@ def measure(scenario: str, function: Scenario, field: list[Candidate], runs: int
     found: dict[str, list[report.Figures]] = {}
     taking_part = [candidate for candidate in field if applicable(scenario, candidate)]
     for number in range(-1 if scenario in STARTS else 0, runs):
-        turn = number % len(taking_part)
-        for candidate in taking_part[turn:] + taking_part[:turn]:
+        for candidate in machine.in_turns(taking_part, number):
             try:
                 figures = function(candidate)
             except (OSError, subprocess.TimeoutExpired) as reason:

@@ -233,8 +233,7 @@ def measure(
         task = Path(folder)
         runtime.write(function, task)
         for number in range(-1, options.runs):
-            turn = number % len(variants)
-            for variant in variants[turn:] + variants[:turn]:
+            for variant in machine.in_turns(variants, number):
                 if variant.startswith("official, ") and number != 0:
                     continue  # one run tells enough
                 figures = one_run(variant, runtime, task, layer, options.invocations)
