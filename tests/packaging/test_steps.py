@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import threading
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +18,10 @@ from click.testing import CliRunner
 
 from o2_lambda.cli.main import main
 from o2_lambda.layer import build as build_module
-from o2_lambda.layer import freezing, notices
+from o2_lambda.layer import bytecode, freezing, notices
 from o2_lambda.layer.build import project_root
+from o2_lambda.layer.bytecode import PYODIDES, Pyodide
+from o2_lambda.layer.bytecode_compile import UNCHECKED_HASH
 from o2_lambda.layer.certificates import hashed_folder
 from o2_lambda.layer.freezer import compiled
 from o2_lambda.layer.inputs import Inputs
@@ -209,6 +212,16 @@ def test_an_installed_package_builds_as_a_checkout_does(tmp_path: Path, monkeypa
     with skip_unavailable():
         own, *_others = notices.components(Inputs(Store(CACHE)))
     assert own.text == LICENSE.read_text()
+
+
+@pytest.mark.parametrize("pyodide", PYODIDES[1:], ids=lambda each: each.python)  # the library of the first is no zip
+def test_a_compiler_s_start_compiles_nothing_of_its_library(pyodide: Pyodide) -> None:
+    """That would take it half of its time, five times whenever a line of the tracer has changed."""
+    with skip_unavailable():
+        library = bytecode.unpacked(Inputs(Store(CACHE)), pyodide) / bytecode.LIBRARY
+    with zipfile.ZipFile(library) as archive:
+        for name in ("ast", "encodings/__init__", "json/decoder"):
+            assert archive.read(f"{name}.pyc")[4:8] == UNCHECKED_HASH
 
 
 def build_on_a_bare_machine(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:

