@@ -36,13 +36,9 @@ def _patch_blocking(client, tracer) -> None:
             result = plain_call(self, operation_name, api_params)
         except BaseException as error:
             drop_frame(error)
-            tracer.leave(token)
-            _note_answer(span, getattr(error, "response", None))
-            tracer.end(span, error)
+            _end(span, token, tracer, getattr(error, "response", None), error)
             raise
-        tracer.leave(token)
-        _note_answer(span, result)
-        tracer.end(span)
+        _end(span, token, tracer, result)
         return result
 
     client._make_api_call = _make_api_call
@@ -58,16 +54,18 @@ def _patch_asynchronous(client, tracer) -> None:
             result = await plain_call(self, operation_name, api_params)
         except BaseException as error:
             drop_frame(error)
-            tracer.leave(token)
-            _note_answer(span, getattr(error, "response", None))
-            tracer.end(span, error)
+            _end(span, token, tracer, getattr(error, "response", None), error)
             raise
-        tracer.leave(token)
-        _note_answer(span, result)
-        tracer.end(span)
+        _end(span, token, tracer, result)
         return result
 
     client._make_api_call = _make_api_call
+
+
+def _end(span, token, tracer, answer, error=None):
+    tracer.leave(token)
+    _note_answer(span, answer)
+    tracer.end(span, error)
 
 
 def _start(client, operation, parameters, tracer):
